@@ -1,0 +1,155 @@
+"""Progress: what a command is doing, as JSON lines for a program or as a bar for a person."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn, TextIO, get_args
+
+from DABSegCore.errors import InputError
+
+Mode = Literal["bar", "json", "quiet"]
+
+_BAR_WIDTH = 24
+_REDRAW_S = 0.1  # a terminal
+_REPEAT_S = 10.0  # a log file: a line now and then
+
+
+class Progress:
+    """One reporter, handed down from the command line to whatever takes time.
+
+    A command is a row of stages; a stage is `total` steps, or an unknown number of them. In `json` mode every
+    call writes one line `{"event": ..., "time": ..., "stage": ..., ...}` with `event` one of stage, step, metric,
+    warning, log, error and done; steps carry `step`, `total` and `eta_s`. `time` is in seconds since 1970. What
+    JSON has no word for (NaN, infinity) is written as null.
+
+    Args:
+        mode: `json` (to stdout), `bar` (to stderr) or `quiet` (warnings and errors only, to stderr).
+        stream: Where to write instead.
+    """
+
+    def __init__(self, mode: Mode = "bar", stream: TextIO | None = None) -> None:
+        if mode not in get_args(Mode):
+            raise ValueError(f"progress mode is one of {', '.join(get_args(Mode))}, not {mode!r}")
+        self.mode = mode
+        self.stream = stream or (sys.stdout if mode == "json" else sys.stderr)
+        self._on_terminal = mode == "bar" and self.stream.isatty()
+        self._line_open = False
+        self._name: str | None = None
+        self._total: int | None = None
+        self._done = 0
+        self._started = self._drawn = time.monotonic()
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Begin a stage of `total` steps (None: not known)."""
+        self._name, self._total, self._done = name, total, 0
+        self._started = self._drawn = time.monotonic()
+        self._emit("stage", f"{name} ...", total=total)
+
+    def step(self, n: int = 1, **metrics: Any) -> None:
+        """Report `n` more steps done, with the numbers they gave."""
+        self._done += n
+        if self.mode == "json":
+            self._emit("step", step=self._done, total=self._total, eta_s=self.eta_s(), **metrics)
+        elif self.mode == "bar":
+            now, last = time.monotonic(), self._done == self._total
+            if last or now - self._drawn >= (_REDRAW_S if self._on_terminal else _REPEAT_S):
+                self._drawn = now
+                self._draw(metrics, last)
+
+    def metric(self, **values: Any) -> None:
+        """Report numbers that belong to no single step."""
+        self._emit("metric", _pairs(values), **values)
+
+    def warn(self, text: str) -> None:
+        """Tell the user what may make the result worse than it looks."""
+        self._emit("warning", f"warning: {text}", always=True, message=text)
+
+    def log(self, text: str) -> None:
+        """Tell the user what was done."""
+        self._emit("log", text, message=text)
+
+    def error(self, message: str, code: str = "bad-input") -> None:
+        """Report a failure; a command over many cases may go on after it."""
+        self._emit("error", f"error: {message}", always=True, message=message, code=code)
+
+    def done(self, **values: Any) -> None:
+        """End the command."""
+        self._emit("done", _pairs(values), **values)
+
+    def eta_s(self) -> float | None:
+        """Seconds this stage still needs at its mean speed so far; None while that cannot be known."""
+        if not self._total or not self._done:
+            return None
+        elapsed_s = time.monotonic() - self._started
+        return round(elapsed_s / self._done * max(self._total - self._done, 0), 1)
+
+    def _emit(self, event: str, text: str = "", *, always: bool = False, **fields: Any) -> None:
+        if self.mode == "json":
+            line = {"event": event, "time": round(time.time(), 3), "stage": self._name, **_plain(fields)}
+            self._write(json.dumps(line) + "\n")
+        elif text and (always or self.mode == "bar"):
+            self._write(("\n" if self._line_open else "") + text + "\n")
+            self._line_open = False
+
+    def _draw(self, metrics: dict[str, Any], last: bool) -> None:
+        """One line of progress: redrawn in place on a terminal, a line of its own elsewhere."""
+        if self._total:
+            filled = _BAR_WIDTH * min(self._done, self._total) // self._total
+            bar = f"[{'#' * filled}{'-' * (_BAR_WIDTH - filled)}] {self._done}/{self._total}"
+        else:
+            bar = str(self._done)
+        eta = "" if last or self.eta_s() is None else f"  {self.eta_s():.0f} s left"
+        text = f"{self._name} {bar}{eta}  {_pairs(metrics)}".rstrip()
+        self._write(f"\r{text}\x1b[K" + "\n" * last if self._on_terminal else f"{text}\n")
+        self._line_open = self._on_terminal and not last
+
+    def _write(self, text: str) -> None:
+        print(text, end="", file=self.stream, flush=True)
+
+
+def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and leave the process: `if __name__ == "__main__": run_command(main)`.
+
+    Bad input is one sentence on stderr (with `--progress json` an error event on stdout as well) and exit code
+    2, Ctrl-C is 130, and anything else is our bug: it keeps its traceback and Python's exit code 1.
+
+    Args:
+        main: Takes the arguments (None: those of the process), returns the exit code.
+        argv: Handed to `main`.
+    """
+    try:
+        code = main(argv)
+    except InputError as fault:
+        words = " ".join(sys.argv[1:] if argv is None else argv).replace("=", " ")
+        if "--progress json" in words:
+            Progress("json").error(str(fault), fault.code)
+        sys.stderr.write(f"error: {fault}\n")
+        code = 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        code = 130
+    raise SystemExit(code)
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types; NumPy and torch scalars become floats, non-finite numbers null."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return "  ".join(f"{key} {_short(value)}" for key, value in values.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
