@@ -21,10 +21,10 @@ _REPEAT_S = 10.0  # a log file: a line now and then
 class Progress:
     """One reporter, handed down from the command line to whatever takes time.
 
-    A command is a row of stages; a stage is `total` steps, or an unknown number of them. In `json` mode every
-    call writes one line `{"event": ..., "time": ..., "stage": ..., ...}` with `event` one of stage, step, metric,
-    warning, log, error and done; steps carry `step`, `total` and `eta_s`. `time` is in seconds since 1970. What
-    JSON has no word for (NaN, infinity) is written as null.
+    A command is a row of stages; a stage is `total` steps, or an unknown number. In `json` mode a call writes
+    one line `{"event": ..., "time": ..., "stage": ..., ...}`; `event` is stage, step, metric, warning, log,
+    error or done, steps carry `step`, `total` and `eta_s`, and `time` is in seconds since 1970. What JSON has
+    no word for (NaN, infinity) is written as null.
 
     Args:
         mode: `json` (to stdout), `bar` (to stderr) or `quiet` (warnings and errors only, to stderr).
@@ -90,9 +90,9 @@ class Progress:
     def _emit(self, event: str, text: str = "", *, always: bool = False, **fields: Any) -> None:
         if self.mode == "json":
             line = {"event": event, "time": round(time.time(), 3), "stage": self._name, **_plain(fields)}
-            self._write(json.dumps(line) + "\n")
+            print(json.dumps(line), file=self.stream, flush=True)
         elif text and (always or self.mode == "bar"):
-            self._write(("\n" if self._line_open else "") + text + "\n")
+            print("\n" * self._line_open + text, file=self.stream, flush=True)
             self._line_open = False
 
     def _draw(self, metrics: dict[str, Any], last: bool) -> None:
@@ -104,18 +104,16 @@ class Progress:
             bar = str(self._done)
         eta = "" if last or self.eta_s() is None else f"  {self.eta_s():.0f} s left"
         text = f"{self._name} {bar}{eta}  {_pairs(metrics)}".rstrip()
-        self._write(f"\r{text}\x1b[K" + "\n" * last if self._on_terminal else f"{text}\n")
         self._line_open = self._on_terminal and not last
-
-    def _write(self, text: str) -> None:
-        print(text, end="", file=self.stream, flush=True)
+        text = f"\r{text}\x1b[K" if self._on_terminal else text
+        print(text, end="" if self._line_open else "\n", file=self.stream, flush=True)
 
 
 def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and leave the process: `if __name__ == "__main__": run_command(main)`.
 
-    Bad input is one sentence on stderr (with `--progress json` an error event on stdout as well) and exit code
-    2, Ctrl-C is 130, and anything else is our bug: it keeps its traceback and Python's exit code 1.
+    Bad input is one sentence on stderr (with `--progress json` an error event on stdout as well) and exit
+    code 2, Ctrl-C is 130, and anything else is our bug: it keeps its traceback and exit code 1.
 
     Args:
         main: Takes the arguments (None: those of the process), returns the exit code.
@@ -148,8 +146,5 @@ def _plain(value: Any) -> Any:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return "  ".join(f"{key} {_short(value)}" for key, value in values.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    short = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in values.items()}
+    return "  ".join(f"{key} {value}" for key, value in short.items())
