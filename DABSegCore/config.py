@@ -1,0 +1,130 @@
+"""Configuration: frozen dataclasses and the three model presets; standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the shape of a network. A preset is a value of this class, never a subclass.
+
+    Defaults are the paper's (section 3.2 and the published network); `base` and `small` override what they improve.
+    """
+
+    preset: str = "paper"
+    modalities: int = 4
+    regions: int = 3
+
+    stem: Literal["fdmds", "pyramid"] = "fdmds"
+    """Restorer: the paper's three convolutions at full resolution, or a multi-scale one at half resolution."""
+    stem_width: int = 16
+    """Channels of the stem (at half resolution for `pyramid`, doubling with each level)."""
+    stem_blocks: tuple[int, ...] = ()
+    """Residual blocks per level of the `pyramid` stem, from 1/2 resolution down."""
+
+    embed_dim: int = 32
+    """Channels per modality at 1/4 resolution; doubles with every stage."""
+    depths: tuple[int, ...] = (2, 2, 2)
+    heads: tuple[int, ...] = (2, 4, 8)
+    window: int = 7
+    """Largest attention window, in tokens per axis."""
+    window_rule: Literal["published", "fit"] = "published"
+    """`published`: zero padding takes softmax mass and clipped windows use a wrong bias index, as in the released
+    code. `fit`: the window shrinks to divide the grid, what padding is left is masked, the bias index is exact."""
+    cross: Literal["pairs", "all"] = "pairs"
+    """Cross-modal attention: T1-T1ce and T2-FLAIR only, or every modality to every other (equation 9)."""
+    mlp: Literal["depthwise", "fused"] = "depthwise"
+    """Convolutional feed-forward: 1x1x1 + depthwise 3x3x3, or one dense 3x3x3 per modality."""
+    mlp_ratio: int = 4
+    drop_path: float = 0.1
+
+    bottleneck_depth: int = 2
+    bottleneck_heads: int = 16
+    bottleneck_ratio: int = 4
+
+    decoder_dims: tuple[int, int, int, int] = (512, 256, 128, 64)
+    """Decoder channels at 1/16, 1/8, 1/4 and 1/2 resolution."""
+    fuse: bool = False
+    """Compress every skip with the 1x1x1 fusion of equation 11 (the published code concatenates)."""
+    gate_norm: Literal["batch", "group"] = "batch"
+    """Norm inside the skip gate; BatchNorm over 24..96 positions at batch 1 is noise, so only parity wants it."""
+    norm_groups: int = 2
+    """Groups of every GroupNorm outside the gate (per modality where streams are grouped)."""
+    tail: Literal["full", "half"] = "full"
+    """Last decoder level: convolutions at full resolution (60 % of the paper's FLOPs), or at half resolution with
+    eight sub-voxel logits per position."""
+    tail_width: int = 32
+    deep_supervision: int = 0
+    """How many coarser decoder levels also predict while training."""
+
+    def __post_init__(self) -> None:
+        if self.modalities != 4 and self.cross == "pairs":
+            raise ValueError(f"cross='pairs' pairs 4 modalities, got {self.modalities}; use cross='all'")
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> ModelConfig:
+        """Rebuild from `dataclasses.asdict` after a trip through JSON.
+
+        Raises:
+            ValueError: If a field is unknown (a file of a newer version).
+        """
+        known = {f.name for f in fields(ModelConfig)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown model setting {unknown[0]!r}")
+        return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+PAPER = ModelConfig()
+
+BASE = ModelConfig(
+    preset="base",
+    stem="pyramid",
+    stem_width=24,
+    stem_blocks=(0, 2, 2),
+    window=8,
+    window_rule="fit",
+    cross="all",
+    mlp="fused",
+    mlp_ratio=2,
+    drop_path=0.05,
+    bottleneck_depth=2,
+    bottleneck_heads=16,
+    bottleneck_ratio=2,
+    decoder_dims=(256, 128, 64, 32),
+    fuse=True,
+    gate_norm="group",
+    tail="half",
+    tail_width=32,
+    deep_supervision=2,
+)
+
+SMALL = ModelConfig(
+    preset="small",
+    stem="pyramid",
+    stem_width=16,
+    stem_blocks=(0, 1, 2),
+    embed_dim=16,
+    depths=(1, 1, 1),
+    heads=(1, 2, 4),
+    window=4,
+    window_rule="fit",
+    cross="all",
+    mlp="fused",
+    mlp_ratio=2,
+    drop_path=0.0,
+    bottleneck_depth=1,
+    bottleneck_heads=8,
+    bottleneck_ratio=1,
+    decoder_dims=(96, 72, 40, 16),
+    fuse=True,
+    gate_norm="group",
+    tail="half",
+    tail_width=16,
+    deep_supervision=2,
+)
+
+PRESETS: dict[str, ModelConfig] = {config.preset: config for config in (PAPER, BASE, SMALL)}
