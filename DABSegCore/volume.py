@@ -1,0 +1,340 @@
+"""Volume: a 3-D array and its place in space; reads, writes and resamples it.
+
+The one file that knows image I/O (the bytes of NIfTI are in `nifti`). Arrays are [D, H, W] = (k, j, i); the affine
+maps (i, j, k) to RAS mm as in NIfTI. ITK's LPS is converted here only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from DABSegCore.errors import InputError
+from DABSegCore.files import read_bytes, replacing, write_bytes
+from DABSegCore.files import sha256 as sha256
+from DABSegCore.labels import canonical_labels
+from DABSegCore.nifti import decode_nifti, encode_nifti, not_one_volume, truncated
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+"""File names read as images; anything else must be a folder with one DICOM series."""
+
+RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3-D array with its place in space.
+
+    Args:
+        array: Voxels [D, H, W] = (k, j, i).
+        affine: Voxel index (i, j, k) -> RAS mm [4, 4], float64.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Array shape (D, H, W)."""
+        return self.array.shape
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel edge lengths in (i, j, k) order."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return i, j, k
+
+    def with_array(self, array: np.ndarray) -> Volume:
+        """The same place with other voxels [D, H, W]."""
+        return replace(self, array=array)
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read one modality.
+
+    Args:
+        path: A .nii, .nii.gz, .nrrd, .mha or .mhd file, or a folder with one DICOM series.
+
+    Returns:
+        Volume of finite float32 voxels.
+
+    Raises:
+        InputError: If the file is missing, unreadable, truncated, not one 3-D volume, not finite or sheared.
+    """
+    path = Path(path)
+    volume = _read_any(path)
+    with np.errstate(over="ignore"):
+        array = np.array(volume.array, dtype=np.float32, order="C")
+    if not np.isfinite(array.sum(dtype=np.float64)):
+        bad = int((~np.isfinite(array)).sum())
+        raise InputError(
+            f"{path} holds {bad} voxels that are NaN or infinite, but every voxel must be a finite number; "
+            "export the image again or replace them by 0",
+            code="not-finite",
+        )
+    _check_axes(volume.affine, path)
+    return Volume(array, volume.affine)
+
+
+def read_labels(path: str | Path) -> Volume:
+    """Read a BraTS label map, of 2020 or 2023, stored as integers or floats.
+
+    Args:
+        path: As for `read_volume`.
+
+    Returns:
+        Volume of canonical labels {0, 1, 2, 4}, uint8.
+
+    Raises:
+        InputError: As for `read_volume`, or if a value is not a BraTS label.
+    """
+    volume = read_volume(path)
+    small = np.clip(volume.array, 0, 255).astype(np.uint8)  # bytes are quicker to look through than floats
+    stored = small if np.array_equal(small, volume.array) else volume.array
+    try:
+        return volume.with_array(canonical_labels(stored))
+    except InputError as error:
+        raise InputError(f"{path}: {error}", code=error.code) from error
+
+
+def write_volume(path: str | Path, volume: Volume) -> None:
+    """Write a volume whole or not at all.
+
+    Args:
+        path: A name ending in .nii.gz, .nii, .nrrd or .mha, in a folder that exists.
+        volume: What to write; geometry is kept to float32 (NIfTI) or float64.
+
+    Raises:
+        InputError: If the folder cannot be written or the disk is full; nothing is left behind.
+    """
+    path = Path(path)
+    suffix = image_suffix(path)
+    if suffix in (".nii", ".nii.gz"):
+        write_bytes(path, encode_nifti(volume.array, volume.affine, gzipped=suffix == ".nii.gz"))
+        return
+    if suffix not in (".nrrd", ".mha"):
+        raise _unknown_format(path)
+    with replacing(path, suffix) as temporary:
+        try:
+            sitk.WriteImage(_to_itk(volume), str(temporary), useCompression=True)
+            back = sitk.GetArrayViewFromImage(sitk.ReadImage(str(temporary)))
+        except RuntimeError as error:
+            raise OSError(errno.EIO, _last_line(error)) from error
+        # ITK may not notice a full disk, so what it wrote is read back.
+        if not np.array_equal(back, volume.array):
+            raise OSError(errno.ENOSPC, "what was written reads back differently")
+
+
+def write_png(path: str | Path, rgb: np.ndarray) -> None:
+    """Write a colour picture whole or not at all.
+
+    Args:
+        path: Where to, in a folder that exists.
+        rgb: Colours, uint8 [H, W, 3].
+
+    Raises:
+        InputError: As for `write_volume`.
+    """
+    height, width, _ = rgb.shape
+    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each line begins with its filter, 0 = none
+    rows[:, 1:] = rgb.reshape(height, -1)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, colour type 2 = RGB
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 6)) + chunk(b"IEND", b"")
+    write_bytes(path, b"\x89PNG\r\n\x1a\n" + body)
+
+
+def same_grid(a: Volume, b: Volume) -> bool:
+    """Whether two volumes share shape and place: no corner differs by more than 1 % of a voxel."""
+    if a.shape != b.shape:
+        return False
+    corners = _lattice(a.shape, 2)
+    apart_mm = np.linalg.norm((corners @ (a.affine - b.affine).T)[:, :3], axis=1)
+    return bool(apart_mm.max() <= 0.01 * min(a.spacing_mm))
+
+
+def overlap(volume: Volume, reference: Volume) -> float:
+    """Share of the reference's grid that lies inside the volume's grid, 0 to 1 (counted on 33^3 points)."""
+    points = _lattice(reference.shape, 33) @ (np.linalg.inv(volume.affine) @ reference.affine).T
+    last = np.array(volume.shape[::-1]) - 1
+    return float(((points[:, :3] >= -0.5) & (points[:, :3] <= last + 0.5)).all(axis=1).mean())
+
+
+def resample(volume: Volume, reference: Volume, order: str = "linear") -> Volume:
+    """Put a volume on the reference's grid by physical place, 0 where it has no voxel.
+
+    Args:
+        volume: What to resample [D, H, W].
+        reference: The grid to put it on; its voxels are not looked at.
+        order: "linear" for intensities and probabilities, "nearest" for labels and masks.
+
+    Returns:
+        Volume on the reference's grid, in the type of `volume`.
+
+    Raises:
+        InputError: If the grids do not overlap.
+    """
+    if overlap(volume, reference) == 0:
+        raise InputError(
+            "the two images lie in different places and do not overlap, but they must show the same head "
+            "in the same space; register them first or pick the right file",
+            code="no-overlap",
+        )
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetInterpolator({"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}[order])
+    direction, spacing, origin = _itk_geometry(reference.affine)
+    resampler.SetSize(reference.shape[::-1])
+    resampler.SetOutputDirection(direction)
+    resampler.SetOutputSpacing(spacing)
+    resampler.SetOutputOrigin(origin)
+    array = sitk.GetArrayFromImage(resampler.Execute(_to_itk(volume)))
+    return Volume(array.astype(volume.array.dtype, copy=False), reference.affine)
+
+
+def image_suffix(path: Path) -> str:
+    """The image suffix a file name ends with, in lower case, or "" if it is no image name."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
+
+
+def _read_any(path: Path) -> Volume:
+    """Read in the stored type, by what the path is."""
+    if os.path.isdir(path):  # Path.is_dir raises where the parent is locked
+        return _read_dicom(path)
+    suffix = image_suffix(path)
+    if suffix in (".nii", ".nii.gz"):
+        return Volume(*decode_nifti(read_bytes(path), str(path)))
+    read_bytes(path, 1)  # so that a missing or locked file is told as such
+    if not suffix:
+        raise _unknown_format(path)
+    try:
+        with _quiet_itk():
+            image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise truncated(str(path), _last_line(error)) from error
+    return _from_itk(image, path)
+
+
+def _read_dicom(folder: Path) -> Volume:
+    """Read the one DICOM series of a folder, slices in order of place."""
+    with _quiet_itk():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if len(series) != 1:
+            found = ": " + ", ".join(series) if series else ""
+            raise InputError(
+                f"{folder} holds {len(series)} DICOM series{found}; a modality is one series in one folder, "
+                "so move the one you mean into a folder of its own",
+                code="not-one-series",
+            )
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+        try:
+            if len(names) == 1:
+                return _from_itk(sitk.ReadImage(names[0]), folder)
+            _check_slices(names, folder)
+            return _from_itk(sitk.ReadImage(names), folder)
+        except RuntimeError as error:
+            raise truncated(str(folder), _last_line(error)) from error
+
+
+def _check_slices(names: tuple[str, ...], folder: Path) -> None:
+    """Refuse a series with a slice missing or given twice: its slices must be evenly spaced."""
+    places = []
+    for name in names:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        places.append(reader.GetOrigin())
+    steps = np.linalg.norm(np.diff(np.array(places), axis=0), axis=1)
+    if steps.min() < 0.9 * np.median(steps) or steps.max() > 1.1 * np.median(steps) or steps.min() == 0:
+        raise InputError(
+            f"{folder} has slices {steps.min():.2f} to {steps.max():.2f} mm apart, but a volume needs them "
+            "evenly spaced; look for missing slices or for several acquisitions under one series",
+            code="uneven-slices",
+        )
+
+
+def _from_itk(image: sitk.Image, path: Path) -> Volume:
+    """Volume of an ITK image, refused unless it is 3-D with one number a voxel."""
+    size = image.GetSize()
+    size = size[:3] if all(n == 1 for n in size[3:]) else size
+    size += (image.GetNumberOfComponentsPerPixel(),) if image.GetNumberOfComponentsPerPixel() > 1 else ()
+    if len(size) != 3 or min(size) < 2:
+        raise not_one_volume(str(path), size)
+    image = image[(slice(None),) * 3 + (0,)] if image.GetDimension() == 4 else image
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return Volume(sitk.GetArrayFromImage(image), RAS_FROM_LPS @ affine)
+
+
+def _to_itk(volume: Volume) -> sitk.Image:
+    """ITK image of a volume."""
+    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    image = sitk.GetImageFromArray(array)
+    direction, spacing, origin = _itk_geometry(volume.affine)
+    image.SetDirection(direction)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    return image
+
+
+def _itk_geometry(affine: np.ndarray) -> tuple[list[float], list[float], list[float]]:
+    """ITK's direction [9], spacing [3] and origin [3] of a RAS affine."""
+    lps = RAS_FROM_LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    return (lps[:3, :3] / spacing).ravel().tolist(), spacing.tolist(), lps[:3, 3].tolist()
+
+
+def _check_axes(affine: np.ndarray, path: Path) -> None:
+    """Refuse axes that are not at right angles (shear), of no length or not finite."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = affine[:3, :3] / np.maximum(spacing, 1e-12)
+    if np.isfinite(affine).all() and np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3:
+        return
+    raise InputError(
+        f"{path} has voxel axes that are sheared or of no length, but they must meet at right angles "
+        "(to 0.001); resample the image onto an ordinary grid first",
+        code="bad-geometry",
+    )
+
+
+def _lattice(shape: tuple[int, ...], points: int) -> np.ndarray:
+    """Evenly spread voxel indices (i, j, k, 1) from corner to corner [points^3, 4]."""
+    axes = [np.linspace(0, n - 1, points) for n in shape[::-1]]
+    return np.stack(np.meshgrid(*axes, [1.0]), axis=-1).reshape(-1, 4)
+
+
+def _unknown_format(path: Path) -> InputError:
+    """The error for a name no reader or writer knows."""
+    return InputError(
+        f"{path} has a name of no known image format; give a file ending in {', '.join(SUFFIXES)}, "
+        "or the folder of one DICOM series",
+        code="unknown-format",
+    )
+
+
+@contextmanager
+def _quiet_itk() -> Iterator[None]:
+    """Keep ITK's warnings off the terminal, where they would bury the one sentence that matters."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of an ITK message, which is the one that says something."""
+    return str(error).strip().splitlines()[-1].strip()
