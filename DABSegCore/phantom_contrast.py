@@ -1,0 +1,122 @@
+"""Contrast: from tissue weights and labels to four scanner images - relative brightness, vessels, bias, slices, noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from DABSegCore.labels import MODALITIES
+from DABSegCore.phantom_fields import Grid, generator, waves
+
+BRIGHTNESS = {  # tissue order csf, gm, wm, deep; then oedema, necrosis, enhancing tumour, vessel
+    "t1": (0.24, 0.74, 1.00, 0.82, 0.74, 0.55, 0.70, 0.85),
+    "t1ce": (0.24, 0.74, 0.96, 0.82, 0.74, 0.50, 1.85, 2.20),
+    "t2": (1.00, 0.40, 0.27, 0.33, 0.58, 0.84, 0.56, 0.20),
+    "flair": (0.20, 0.80, 0.66, 0.78, 1.35, 1.30, 1.40, 0.45),
+}
+SPREAD = {  # standard deviation of the logarithm, patient by patient
+    "t1": (0.12, 0.07, 0.03, 0.05, 0.10, 0.20, 0.12, 0.2),
+    "t1ce": (0.12, 0.08, 0.03, 0.05, 0.08, 0.22, 0.22, 0.2),
+    "t2": (0.05, 0.13, 0.13, 0.12, 0.22, 0.16, 0.22, 0.3),
+    "flair": (0.28, 0.05, 0.08, 0.06, 0.12, 0.24, 0.16, 0.2),
+}
+SCALE = {"t1": 500.0, "t1ce": 600.0, "t2": 700.0, "flair": 450.0}
+THICK_SLICES = {"t1": 0.40, "t1ce": 0.15, "t2": 0.50, "flair": 0.45}
+"""How often a modality was acquired as thick two-dimensional slices rather than as a 1 mm volume."""
+
+
+def draw_brightness(seed: int, modality: str) -> np.ndarray:
+    """Brightness of four tissues, oedema, necrosis, enhancing tumour and vessels in one patient's modality [8]."""
+    rng = generator(seed, f"brightness/{modality}")
+    return np.asarray(BRIGHTNESS[modality]) * np.exp(rng.normal(0, SPREAD[modality]))
+
+
+def smooth_noise(grid: Grid, wavelength_mm: float, rng: np.random.Generator, count: int = 10) -> np.ndarray:
+    """Slow noise on the image grid, evaluated on every fourth voxel, float32 [D, H, W]."""
+    coarse = Grid(*(np.append(a[::4], a[-1] + 4 * (a[1] - a[0])) for a in (grid.z, grid.y, grid.x)))
+    return _stretch(waves(coarse.points(), wavelength_mm, rng, count), grid, 4)
+
+
+def _stretch(coarse: np.ndarray, grid: Grid, factor: int) -> np.ndarray:
+    """Linear interpolation of values on every `factor`-th voxel onto the whole grid."""
+    for axis, length in enumerate((len(grid.z), len(grid.y), len(grid.x))):
+        low, part = np.divmod(np.arange(length), factor)
+        weight = (part / factor).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        below = coarse.take(low, axis)
+        coarse = below + weight * (coarse.take(np.minimum(low + 1, coarse.shape[axis] - 1), axis) - below)
+    return coarse
+
+
+def mix(weights: np.ndarray, tumour: dict[str, np.ndarray], vessels: np.ndarray, brightness: np.ndarray) -> np.ndarray:
+    """Ideal image of one modality.
+
+    Args:
+        weights: Tissue weights [T, D, H, W].
+        tumour: Soft shares of "oedema", "necrosis" and "enhancing" [D, H, W] each.
+        vessels: Share of vessel [D, H, W].
+        brightness: Eight values as drawn by `draw_brightness`.
+
+    Returns:
+        Brightness, float32 [D, H, W].
+    """
+    values = brightness.astype(np.float32)
+    image = np.tensordot(values[:4], weights, axes=1)
+    image += vessels * (values[7] - image)
+    for name, value in zip(("oedema", "necrosis", "enhancing"), values[4:7], strict=True):
+        image += tumour[name] * (value - image)
+    return image
+
+
+def acquire(image: np.ndarray, brain: np.ndarray, grid: Grid, seed: int, modality: str) -> np.ndarray:
+    """One scan of an ideal image: coil sensitivity, slices, Rician noise, the scanner's own units.
+
+    Args:
+        image: Ideal brightness [D, H, W].
+        brain: Brain mask [D, H, W].
+        grid: The image grid.
+        seed: The patient's seed.
+        modality: Its name; every modality has its own chance.
+
+    Returns:
+        Image, float32 [D, H, W], positive in the brain and exactly 0 outside.
+    """
+    rng = generator(seed, f"scan/{modality}")
+    spacing = float(grid.x[1] - grid.x[0])
+    bias = rng.uniform(0.03, 0.13) * smooth_noise(grid, float(rng.uniform(120, 220)), rng)
+    texture = rng.uniform(0.01, 0.025) * smooth_noise(grid, 14.0, rng, 16)
+    scale = SCALE[modality] * np.exp(rng.normal(0, 0.45))
+    noise = float(rng.uniform(0.008, 0.035))
+    blur = float(rng.uniform(0.25, 0.75)) / spacing
+    thick = max(1, round(float(rng.uniform(2.5, 5.5)) / spacing)) if rng.random() < THICK_SLICES[modality] else 1
+    axis = 0 if rng.random() < 0.85 else 2
+    signal = ndimage.gaussian_filter(
+        image * (1 + bias + texture), [blur / 2 if a == axis and thick == 1 else blur for a in range(3)]
+    )
+    signal = _slices(signal, axis, thick)
+    noise_re, noise_im = (rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(noise) for _ in range(2))
+    signal = np.sqrt((signal + noise_re) ** 2 + noise_im**2)
+    signal = _between_slices(signal, axis, thick, image.shape[axis])
+    return np.where(brain, np.maximum(signal, 1e-3) * np.float32(scale), 0).astype(np.float32)
+
+
+def _slices(volume: np.ndarray, axis: int, thick: int) -> np.ndarray:
+    """Mean over slabs of `thick` voxels along an axis."""
+    if thick == 1:
+        return volume
+    starts = np.arange(0, volume.shape[axis], thick)
+    counts = np.diff(np.append(starts, volume.shape[axis])).astype(np.float32)
+    return np.add.reduceat(volume, starts, axis) / counts.reshape([-1 if a == axis else 1 for a in range(3)])
+
+
+def _between_slices(slabs: np.ndarray, axis: int, thick: int, length: int) -> np.ndarray:
+    """Linear interpolation from slab middles back to `length` voxels along an axis."""
+    if thick == 1:
+        return slabs
+    position = np.clip((np.arange(length) - (thick - 1) / 2) / thick, 0, slabs.shape[axis] - 1.001)
+    low = position.astype(np.intp)
+    weight = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+    below = slabs.take(low, axis)
+    return below + weight * (slabs.take(low + 1, axis) - below)
+
+
+__all__ = ["BRIGHTNESS", "MODALITIES", "acquire", "draw_brightness", "mix", "smooth_noise"]
