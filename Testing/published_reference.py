@@ -41,9 +41,7 @@ def named(**children: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(children))
 
 
-def conv_unit(
-    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
+def conv_unit(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Bias-free convolution and group norm (two groups); the caller decides on an activation."""
     conv = nn.Conv3d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     return named(conv=conv, norm=nn.GroupNorm(2, channels_out))
@@ -213,9 +211,7 @@ class MBConv(nn.Module):
         wide = 4 * channels
         self.expand_proj = conv_unit(channels, wide, 1)
         self.depthwise = conv_unit(wide, wide, 3, groups=wide)
-        gate = nn.Sequential(
-            nn.Conv3d(wide, channels, 1), nn.ReLU(), nn.Conv3d(channels, wide, 1), nn.Sigmoid()
-        )
+        gate = nn.Sequential(nn.Conv3d(wide, channels, 1), nn.ReLU(), nn.Conv3d(channels, wide, 1), nn.Sigmoid())
         self.se = named(excitation=gate)
         self.pointwise = conv_unit(wide, channels, 1)
 
@@ -288,8 +284,7 @@ class Stage(nn.Module):
         super().__init__()
         last = len(drops) - 1
         self.blocks = nn.ModuleList(
-            StageBlock(channels, heads, cross=i == last, shifted=i % 2 == 1, drop=drop)
-            for i, drop in enumerate(drops)
+            StageBlock(channels, heads, cross=i == last, shifted=i % 2 == 1, drop=drop) for i, drop in enumerate(drops)
         )
         self.downsample = Downsample(channels)
 
@@ -329,7 +324,7 @@ class Encoder(nn.Module):
         super().__init__()
         for m in MODALITIES:
             self.add_module(f"patch_embed_{m}", ModalityStem())
-        drops = torch.linspace(0, DROP_PATH, len(HEADS) * BLOCKS).view(len(HEADS), BLOCKS).tolist()
+        drops = torch.linspace(0, DROP_PATH, len(HEADS) * BLOCKS, device="cpu").view(len(HEADS), BLOCKS).tolist()
         self.layers = nn.ModuleList(Stage(WIDTH * 2**i, heads, drops[i]) for i, heads in enumerate(HEADS))
         channels = len(MODALITIES) * WIDTH * 2 ** len(HEADS)
         self.bottleneck = nn.ModuleList(BottleneckBlock(channels, shifted) for shifted in (False, True))
@@ -366,9 +361,7 @@ class CoordinateGate(nn.Module):
     def forward(self, guide: Tensor, skip: Tensor) -> Tensor:
         """Both [B, C, D, H, W] -> gated skip."""
         grid = skip.shape[2:]
-        profile = (
-            self.bn1(self.conv1(axis_means(guide))).relu() + self.bn2(self.conv2(axis_means(skip))).relu()
-        ) / 2
+        profile = (self.bn1(self.conv1(axis_means(guide))).relu() + self.bn2(self.conv2(axis_means(skip))).relu()) / 2
         gated = skip
         for axis, part in enumerate(profile.split(list(grid), dim=2)):
             gate = getattr(self, f"conv_{'dhw'[axis]}")(part).sigmoid()  # [B, C, L, 1, 1]
