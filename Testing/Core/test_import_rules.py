@@ -1,0 +1,119 @@
+"""Import rules: who may import whom, read from the sources, so that the house keeps its shape."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CORE = Path(__file__).parents[2] / "DABSegCore"
+FILES = {".".join(path.relative_to(CORE).with_suffix("").parts): path for path in sorted(CORE.rglob("*.py"))}
+
+RUNTIME = {"torch", "numpy", "scipy", "SimpleITK"}
+LEARNING = {"tyro", "tensorboard", "matplotlib", "monai", "tqdm", "rich"}
+LEARNERS = {"train", "evaluate", "compare"}  # the only ones that may need the extra `train`
+SLICER = {"slicer", "vtk", "qt", "ctk", "mrml"}
+FOUNDATIONS = {  # module: third parties it may import; of the core, only each other
+    "config": set(),
+    "errors": set(),
+    "files": set(),
+    "progress": set(),
+    "labels": {"numpy"},
+}
+TORCH_FREE = ["cases", "config", "errors", "figure", "labels", "metrics", "phantom", "preprocess", "progress", "volume"]
+
+
+def imported(source: str) -> set[str]:
+    """Dotted names of everything a source imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def third_parties(source: str) -> set[str]:
+    """Packages a source imports that are neither Python's nor ours."""
+    return {name.split(".")[0] for name in imported(source)} - set(sys.stdlib_module_names) - {"DABSegCore"}
+
+
+def core_modules(source: str) -> set[str]:
+    """Modules of the core a source imports, as the keys of `FILES`."""
+    found = set()
+    for name in imported(source):
+        parts = name.split(".")
+        if parts[0] == "DABSegCore":
+            ends = [".".join(parts[1:end]) for end in range(len(parts), 1, -1)]
+            found |= {
+                next((end + package for end in ends for package in ("", ".__init__") if end + package in FILES), "")
+            }
+    return found - {""}
+
+
+def read(module: str) -> str:
+    return FILES[module].read_text(encoding="utf-8")
+
+
+def commands() -> set[str]:
+    """Modules with a command line."""
+    return {module for module in FILES if "run_command(main" in read(module)} - {"progress"}
+
+
+def test_the_reader_of_imports_sees_them_all():
+    source = "import vtk.util\nfrom os import path\ndef f():\n    from DABSegCore.models.stem import build_stem\n"
+    assert imported(source) == {"vtk.util", "os.path", "DABSegCore.models.stem.build_stem"}
+    assert third_parties(source) == {"vtk"}
+    assert core_modules(source) == {"models.stem"}
+    assert core_modules("from DABSegCore import labels") == {"labels"}
+    assert core_modules("from DABSegCore.models import build_model") == {"models.__init__"}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_module_needs_more_than_it_may(module):
+    allowed = RUNTIME | (LEARNING if module in LEARNERS else set())
+    assert third_parties(read(module)) <= allowed
+    assert not third_parties(read(module)) & SLICER
+
+
+@pytest.mark.parametrize("module", FOUNDATIONS)
+def test_foundations_stand_on_nothing_of_ours(module):
+    assert third_parties(read(module)) <= FOUNDATIONS[module]
+    assert core_modules(read(module)) <= set(FOUNDATIONS)
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if module.startswith("models.")])
+def test_models_know_only_torch_and_the_config(module):
+    assert third_parties(read(module)) <= {"torch"}
+    ours = {name for name in core_modules(read(module)) if not name.startswith("models.")}
+    assert ours <= {"config", "errors", "labels"}
+
+
+def test_only_volume_knows_image_files():
+    assert {module for module in FILES if third_parties(read(module)) & {"SimpleITK", "nibabel"}} == {"volume"}
+
+
+def test_volume_stands_below_cases_and_preprocess():
+    assert not core_modules(read("volume")) & {"cases", "preprocess", *commands()}
+    assert not {"volume", "cases", "preprocess"} & set().union(*(core_modules(read(m)) for m in FOUNDATIONS))
+
+
+def test_no_command_is_imported_by_another_module():
+    importers = {(module, name) for module in FILES for name in core_modules(read(module)) & commands()}
+    assert importers == set()
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graphlib.TopologicalSorter({module: core_modules(read(module)) for module in FILES}).prepare()
+
+
+@pytest.mark.parametrize("module", ["", *TORCH_FREE])
+def test_torch_is_not_loaded_by(module):
+    program = f"import sys, DABSegCore{module and '.'}{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
