@@ -9,7 +9,7 @@ import numpy as np
 
 from DABSegCore.labels import ENHANCING, MODALITIES
 from DABSegCore.phantom_anatomy import Anatomy, Build, cerebrum, draw_build, grow, tissue_weights, to_anatomy
-from DABSegCore.phantom_contrast import acquire, draw_brightness, mix, smooth_noise
+from DABSegCore.phantom_contrast import acquire, mix, smooth_noise
 from DABSegCore.phantom_fields import Grid, generator, lattice, share, upsample
 from DABSegCore.phantom_tumour import (
     Focus,
@@ -112,8 +112,9 @@ def _image(
     label[~mask] = 0
     vessels = _vessels(seed, weights[0], brain, label, target)
     shares = _shares(seed, tumour, label, weights, target, voxel)
+    edge = _edge(seed, brain, target)
     images = np.stack(
-        [acquire(mix(weights, shares, vessels, draw_brightness(seed, m)), mask, target, seed, m) for m in MODALITIES]
+        [acquire(edge * mix(weights, shares, vessels, seed, m), mask, target, seed, m) for m in MODALITIES]
     )
     return images, label
 
@@ -124,21 +125,28 @@ def _shares(
     """How far each voxel looks like oedema, necrosis and enhancing tumour, 0 to 1 [D, H, W] each."""
     rng = generator(seed, "tumour texture")
     strength = np.clip(0.82 + 0.16 * smooth_noise(grid, 18.0, rng, 14), 0.45, 1.0)
-    depth = np.clip(0.55 + tumour.oedema / np.float32(8.0), 0, 1)
+    depth = np.clip(0.5 + tumour.oedema / np.float32(9.0), 0, 1)
     cortex = 1 - np.float32(0.35) * weights[1]
     oedema = np.where(label > 0, strength * depth * cortex, 0).astype(np.float32)
     core = share(tumour.core, voxel) * (label > 0)
-    rim = np.where(label == ENHANCING, np.clip(0.8 + 0.25 * smooth_noise(grid, 8.0, rng, 16), 0.45, 1.25), 0)
-    return {"oedema": oedema, "necrosis": core, "enhancing": rim.astype(np.float32)}
+    rim = np.where(label == ENHANCING, np.clip(0.72 + 0.28 * smooth_noise(grid, 8.0, rng, 16), 0.4, 1.25), 0)
+    texture = np.stack([smooth_noise(grid, 20.0, rng, 14), smooth_noise(grid, 8.0, rng, 16)])
+    return {"oedema": oedema, "necrosis": core, "enhancing": rim.astype(np.float32), "texture": texture}
+
+
+def _edge(seed: int, brain: np.ndarray, grid: Grid) -> np.ndarray:
+    """How the stripped skull darkens the outermost voxels, patch by patch: a factor in [0.15, 1] [D, H, W]."""
+    depth_mm = np.float32(1.2) + smooth_noise(grid, 35.0, generator(seed, "edge"), 12)
+    return np.clip(np.maximum(brain / np.maximum(depth_mm, 0.1), 0.15), 0, 1)
 
 
 def _vessels(seed: int, fluid: np.ndarray, brain: np.ndarray, label: np.ndarray, grid: Grid) -> np.ndarray:
     """Share of vessel: branches in the sulci, the sagittal sinus and remnants of dura at the rim [D, H, W]."""
     rng = generator(seed, "vessels")
-    branches = np.clip(smooth_noise(grid, 9.0, rng, 16) - 1.0, 0, 1) * fluid
-    dura = np.clip(smooth_noise(grid, 40.0, rng, 12) - 1.0, 0, 1) * (brain < 2.0)
-    sinus = (np.abs(grid.x) < 2.5).astype(np.float32) * (brain < 4.0) * (grid.z[:, None, None] > 0)
-    vessels = np.maximum(np.maximum(branches, 0.7 * dura), 0.6 * sinus * fluid)
+    branches = np.clip(2.0 * (smooth_noise(grid, 9.0, rng, 16) - 0.55), 0, 1) * fluid
+    dura = np.clip(smooth_noise(grid, 40.0, rng, 12) - 0.6, 0, 1) * (brain < 2.5)
+    sinus = (np.abs(grid.x) < 3.5).astype(np.float32) * (brain < 4.0) * (grid.z[:, None, None] > 0)
+    vessels = np.maximum(np.maximum(branches, 0.7 * dura), 0.8 * sinus * fluid)
     return np.where(label > 0, 0, np.clip(vessels, 0, 1)).astype(np.float32)
 
 

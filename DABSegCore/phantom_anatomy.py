@@ -49,17 +49,17 @@ class Build:
 def draw_build(seed: int) -> Build:
     """Draw one head: size, pose, atrophy (wide ventricles and sulci go together) and folding."""
     rng = generator(seed, "build")
-    size = rng.normal(1.0, 0.03)
+    size = rng.normal(0.965, 0.025)
     atrophy = rng.beta(1.6, 2.2)
     angles = np.deg2rad(np.clip(rng.normal(0, 2.2, 3), -6, 6))
     return Build(
         scale=tuple(float(np.clip(size * rng.normal(1.0, 0.02), 0.92, 1.08)) for _ in range(3)),
         rotation=_rotation(angles).astype(np.float32),
         ventricle=float(0.65 + 0.85 * atrophy + rng.normal(0, 0.08)),
-        sulcus_mm=float(0.35 + 0.75 * atrophy),
+        sulcus_mm=float(0.25 + 0.6 * atrophy),
         cortex_mm=float(rng.uniform(2.4, 3.2)),
         gyrus_mm=float(rng.uniform(10.5, 13.5)),
-        margin_mm=float(rng.uniform(0.3, 1.6)),
+        margin_mm=float(rng.uniform(-0.3, 1.1)),
     )
 
 
@@ -69,27 +69,32 @@ def to_anatomy(points: np.ndarray, build: Build, seed: int) -> np.ndarray:
     turned = np.tensordot(build.rotation, points, axes=1)
     turned /= np.asarray(build.scale, dtype=np.float32).reshape(3, *[1] * (points.ndim - 1))
     warp = np.stack([waves(points, 70.0, rng, 10) for _ in range(3)])
-    return turned + np.float32(1.7) * warp
+    return turned + np.float32(1.3) * warp
 
 
 def cerebrum(place: np.ndarray) -> np.ndarray:
     """Depth in mm below the smooth envelope of the cerebrum [...] at places [3, ...] of the average head."""
-    x, y, z = np.abs(place[0]), place[1], place[2]
-    depth = ellipsoid(x, y, z, (25.0, -5.0, 18.0), (41.0, 78.0, 49.0))
-    depth = blend(depth, ellipsoid(x, y, z, (21.0, 44.0, 6.0), (38.0, 41.0, 36.0)), 10.0)
-    depth = blend(depth, ellipsoid(x, y, z, (43.0, -3.0, -20.0), (20.0, 43.0, 22.0)), 8.0)
+    y, z = place[1], place[2]
+    x = np.abs(place[0]) * (1 - 0.0016 * y)  # narrower in front than behind
+    depth = ellipsoid(x, y, z, (15.0, -6.0, 16.0), (50.0, 76.0, 51.0))
+    depth = blend(depth, ellipsoid(x, y, z, (17.0, 42.0, 7.0), (44.0, 42.0, 36.0)), 10.0)
+    depth = blend(depth, ellipsoid(x, y, z, (42.0, -3.0, -20.0), (21.0, 43.0, 22.0)), 8.0)
     depth = blend(depth, ellipsoid(x, y, z, (18.0, -3.0, -6.0), (24.0, 38.0, 20.0)), 8.0)
-    tent = -13.0 - 0.22 * x - 0.22 * np.maximum(y - 35.0, 0) - 2.0 * np.maximum(24.0 - y, 0)
-    return np.minimum(depth, z - tent)
+    return -blend(-depth, tentorium(place) - z, 4.0)
+
+
+def tentorium(place: np.ndarray) -> np.ndarray:
+    """Height in mm of the sheet between cerebrum and cerebellum; far below wherever there is no cerebellum."""
+    x, y = np.abs(place[0]), place[1]
+    return -13.0 - 0.22 * x - 0.22 * np.maximum(y - 35.0, 0) - 2.0 * np.maximum(22.0 - y, 0)
 
 
 def cerebellum(place: np.ndarray) -> np.ndarray:
     """Depth in mm below the surface of the cerebellum."""
     x, y, z = np.abs(place[0]), place[1], place[2]
-    half = ellipsoid(x, y, z, (22.0, 46.0, -45.0), (29.0, 27.0, 20.0))
-    depth = blend(half, ellipsoid(x, y, z, (0.0, 45.0, -38.0), (13.0, 22.0, 21.0)), 5.0)
-    tent = -15.5 - 0.22 * x - 0.22 * np.maximum(y - 35.0, 0)
-    return np.minimum(depth, tent - z)
+    half = ellipsoid(x, y, z, (19.0, 45.0, -40.0), (32.0, 29.0, 25.0))
+    depth = blend(half, ellipsoid(x, y, z, (0.0, 46.0, -36.0), (14.0, 24.0, 23.0)), 6.0)
+    return np.minimum(depth, tentorium(np.stack([x, np.maximum(y, 22.0), z])) - 1.5 - z)
 
 
 def brainstem(place: np.ndarray) -> np.ndarray:
@@ -104,7 +109,7 @@ def brainstem(place: np.ndarray) -> np.ndarray:
 def ventricles(place: np.ndarray, scale: float) -> np.ndarray:
     """Depth in mm below the walls of the lateral, third and fourth ventricles; `scale` multiplies their calibre."""
     x, y, z = np.abs(place[0]), place[1], place[2]
-    lateral = tube(0.85 * x, y, z, tuple((0.85 * k[0], *k[1:]) for k in VENTRICLE), scale)
+    lateral = tube(0.9 * x, y, 0.62 * z, tuple((0.9 * k[0], k[1], 0.62 * k[2], k[3]) for k in VENTRICLE), scale)
     for horn in (OCCIPITAL_HORN, TEMPORAL_HORN):
         lateral = np.maximum(lateral, tube(x, y, z, horn, scale))
     lateral = np.minimum(lateral, x - 0.9)  # the septum pellucidum
@@ -126,7 +131,7 @@ def deep_grey(place: np.ndarray) -> np.ndarray:
 def callosum(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Depth below the upper rim of the corpus callosum's arch in the midplane, and depth inside its white bridge."""
     x, y, z = np.abs(place[0]), place[1], place[2]
-    arch = ellipsoid(np.zeros_like(x), y, z, (0.0, 2.0, 5.0), (1e3, 41.0, 26.0))
+    arch = ellipsoid(np.zeros_like(x), y * (1 - 0.012 * np.minimum(x, 25)), z, (0.0, 2.0, 5.0), (1e3, 41.0, 26.0))
     bridge = np.minimum(np.minimum(arch, 6.5 - arch), np.minimum(16.0 - x, z + 2.0))
     return arch, bridge
 
@@ -136,12 +141,10 @@ def clefts(place: np.ndarray, width_mm: float) -> np.ndarray:
     x, y, z = np.abs(place[0]), place[1], place[2]
     arch, _ = callosum(place)
     midplane = np.maximum(np.maximum(x - width_mm, arch), -10.0 - z - 0.5 * np.maximum(-25.0 - y, 0))
-    roof = -9.0 + 0.33 * (y + 20.0)
-    sylvian = np.maximum(np.maximum(np.abs(z - roof) - 1.1 * width_mm, 35.0 - x), np.maximum(-40.0 - y, y - 34.0))
-    insula = np.maximum(
-        np.maximum(np.abs(x - 36.0 + 0.05 * np.abs(y)) - width_mm, np.abs(z - roof) - 13.0),
-        np.abs(y + 4.0) - 24.0,
-    )
+    roof = -9.0 + 0.33 * (y + 20.0) - 0.012 * (x - 40.0) ** 2
+    sylvian = np.maximum(np.abs(z - roof) - 1.2 * width_mm, np.maximum(36.0 - x, np.abs(y + 3.0) - 36.0))
+    wall = np.abs(x - 37.0 + 0.012 * (y + 4.0) ** 2) - width_mm
+    insula = np.maximum(wall, np.hypot((z - roof) * 1.7, y + 4.0) - 23.0)
     return np.minimum(midplane, np.minimum(sylvian, insula))
 
 
@@ -178,7 +181,8 @@ def grow(skull_place: np.ndarray, place: np.ndarray, build: Build, seed: int) ->
     hull, hind, stem = cerebrum(skull_place), cerebellum(skull_place), brainstem(place)
     inside = ndimage.distance_transform_edt(hull > 0, sampling=LATTICE_MM).astype(np.float32)
     cortex = np.maximum(hull, inside - 0.7 * LATTICE_MM) - build.sulcus_mm
-    cortex = np.minimum(cortex, clefts(place, 0.8 + 0.5 * build.sulcus_mm))
+    wavy = place + np.float32(2.2) * np.stack([waves(place, 32.0, rng, 12) * w for w in (0.5, 1.0, 1.3)])
+    cortex = np.minimum(cortex, clefts(wavy, 0.6 + 0.4 * build.sulcus_mm))
     sheet, fold = _fold(place, cortex, build, rng)
     whole = blend(blend(hull, hind, 12.0), brainstem(skull_place), 8.0)
     brain = whole + np.float32(build.margin_mm) + np.float32(0.6) * waves(skull_place, 24.0, rng, 12)
@@ -188,7 +192,7 @@ def grow(skull_place: np.ndarray, place: np.ndarray, build: Build, seed: int) ->
         cortex=cortex,
         sheet=sheet,
         fold=fold,
-        callosum=callosum(place)[1],
+        callosum=callosum(wavy)[1],
         cerebellum=hind - np.float32(0.6),
         folia=folia,
         brainstem=stem,
@@ -236,7 +240,7 @@ def tissue_weights(anatomy: Anatomy, source: Grid, target: Grid, build: Build, e
 def pial_distance(cortex: np.ndarray, sheet: np.ndarray, fold: np.ndarray, sulcus_mm: np.ndarray) -> np.ndarray:
     """Distance in mm below the folded surface: the smooth depth, cut by sulci that taper to their bottoms."""
     taper = np.clip(1 - cortex / np.maximum(fold, 1), 0, 1)
-    wall = np.abs(sheet) - sulcus_mm * (np.float32(0.5) + taper)
+    wall = np.abs(sheet) - sulcus_mm * (np.float32(0.3) + np.float32(1.3) * taper)
     return np.minimum(cortex, np.maximum(wall, cortex - fold))
 
 
@@ -256,8 +260,8 @@ def _fold(place: np.ndarray, cortex: np.ndarray, build: Build, rng: np.random.Ge
     slope = np.sqrt(sum(g**2 for g in np.gradient(noise, LATTICE_MM)))
     rate = np.float32(2 * np.pi / wavelength)
     sheet = np.arctan2(noise, slope / rate) / rate
-    fold = np.float32(14.0) + np.float32(6.0) * waves(foot, 45.0, rng, 12)
-    return sheet, np.clip(fold, 2, 26)
+    fold = np.float32(12.0) + np.float32(5.0) * waves(foot, 45.0, rng, 12)
+    return sheet, np.clip(fold, 2, 22)
 
 
 def _folia(place: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -9,16 +9,16 @@ from DABSegCore.labels import MODALITIES
 from DABSegCore.phantom_fields import Grid, generator, waves
 
 BRIGHTNESS = {  # tissue order csf, gm, wm, deep; then oedema, necrosis, enhancing tumour, vessel
-    "t1": (0.24, 0.74, 1.00, 0.82, 0.74, 0.55, 0.70, 0.85),
-    "t1ce": (0.24, 0.74, 0.96, 0.82, 0.74, 0.50, 1.85, 2.20),
-    "t2": (1.00, 0.40, 0.27, 0.33, 0.58, 0.84, 0.56, 0.20),
-    "flair": (0.20, 0.80, 0.66, 0.78, 1.35, 1.30, 1.40, 0.45),
+    "t1": (0.26, 0.77, 1.00, 0.84, 0.76, 0.64, 0.74, 0.85),
+    "t1ce": (0.26, 0.77, 0.96, 0.84, 0.77, 0.58, 1.60, 2.70),
+    "t2": (1.00, 0.42, 0.31, 0.36, 0.58, 0.80, 0.58, 0.15),
+    "flair": (0.20, 0.80, 0.66, 0.78, 1.27, 1.16, 1.17, 0.40),
 }
 SPREAD = {  # standard deviation of the logarithm, patient by patient
-    "t1": (0.12, 0.07, 0.03, 0.05, 0.10, 0.20, 0.12, 0.2),
-    "t1ce": (0.12, 0.08, 0.03, 0.05, 0.08, 0.22, 0.22, 0.2),
-    "t2": (0.05, 0.13, 0.13, 0.12, 0.22, 0.16, 0.22, 0.3),
-    "flair": (0.28, 0.05, 0.08, 0.06, 0.12, 0.24, 0.16, 0.2),
+    "t1": (0.14, 0.09, 0.03, 0.06, 0.09, 0.16, 0.10, 0.2),
+    "t1ce": (0.14, 0.09, 0.03, 0.06, 0.08, 0.20, 0.22, 0.2),
+    "t2": (0.06, 0.14, 0.14, 0.13, 0.20, 0.16, 0.22, 0.3),
+    "flair": (0.28, 0.06, 0.09, 0.07, 0.12, 0.18, 0.15, 0.2),
 }
 SCALE = {"t1": 500.0, "t1ce": 600.0, "t2": 700.0, "flair": 450.0}
 THICK_SLICES = {"t1": 0.40, "t1ce": 0.15, "t2": 0.50, "flair": 0.45}
@@ -47,23 +47,26 @@ def _stretch(coarse: np.ndarray, grid: Grid, factor: int) -> np.ndarray:
     return coarse
 
 
-def mix(weights: np.ndarray, tumour: dict[str, np.ndarray], vessels: np.ndarray, brightness: np.ndarray) -> np.ndarray:
+def mix(weights: np.ndarray, tumour: dict, vessels: np.ndarray, seed: int, modality: str) -> np.ndarray:
     """Ideal image of one modality.
 
     Args:
         weights: Tissue weights [T, D, H, W].
-        tumour: Soft shares of "oedema", "necrosis" and "enhancing" [D, H, W] each.
+        tumour: Soft shares of "oedema", "necrosis" and "enhancing" [D, H, W], and unit noise "texture" [2, D, H, W].
         vessels: Share of vessel [D, H, W].
-        brightness: Eight values as drawn by `draw_brightness`.
+        seed: The patient's seed.
+        modality: Its name; each follows the tumour's texture in its own way.
 
     Returns:
         Brightness, float32 [D, H, W].
     """
-    values = brightness.astype(np.float32)
+    values = draw_brightness(seed, modality).astype(np.float32)
+    rng = generator(seed, f"texture/{modality}")
     image = np.tensordot(values[:4], weights, axes=1)
     image += vessels * (values[7] - image)
-    for name, value in zip(("oedema", "necrosis", "enhancing"), values[4:7], strict=True):
-        image += tumour[name] * (value - image)
+    for name, value, spread in zip(("oedema", "necrosis", "enhancing"), values[4:7], (0.10, 0.15, 0.16), strict=True):
+        uneven = np.tensordot(rng.normal(0, spread, 2).astype(np.float32), tumour["texture"], axes=1)
+        image += tumour[name] * (value * np.clip(1 + uneven, 0.55, 1.6) - image)
     return image
 
 

@@ -33,14 +33,14 @@ def draw_foci(seed: int, build: Build) -> tuple[Focus, ...]:
     """Draw the foci of one patient: one, or in one of eight patients a second, smaller one in the same hemisphere."""
     rng = generator(seed, "tumour")
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-    small, large = (12.0, 30.0) if kind == "non-enhancing" else (6.5, 27.0)
+    small, large = (12.0, 30.0) if kind == "non-enhancing" else (7.0, 29.0)
     radius = float(small + (large - small) * rng.beta(1.7, 2.0))
     first = Focus(
         kind=kind,
         centre_mm=_site(seed, build, rng, radius, None),
         radius_mm=radius,
-        rim_mm=float(rng.uniform(1.6, 4.5) + 0.06 * radius),
-        oedema_mm=float(4.0 + 22.0 * rng.beta(1.6, 2.0)),
+        rim_mm=float(rng.uniform(1.8, 6.0) + 0.12 * radius),
+        oedema_mm=float(6.0 + 34.0 * rng.beta(1.6, 1.8)),
         pressure=float(rng.uniform(0.15, 0.8)),
         stretch=tuple(float(s) for s in np.exp(rng.normal(0, 0.13, 3))),
         name="first",
