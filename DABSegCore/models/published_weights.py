@@ -117,8 +117,8 @@ def _refuse(fact: str, names: Iterable[str]) -> None:
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise InputError(
-            f"{fact} {len(names)} tensor{'s' * (len(names) > 1)} ({shown}), but names and shapes must all match; use an unaltered "
-            "checkpoint of the released DABSeg or CKD-TransBTS",
+            f"{fact} {len(names)} tensor{'s' * (len(names) > 1)} ({shown}), but names and shapes must all match; "
+            "use an unaltered checkpoint of the released DABSeg or CKD-TransBTS",
             code="published-weights-mismatch",
         )
 
