@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -69,20 +69,29 @@ def case_panel(
         regions = {} if regions is None else dict.fromkeys(rows, regions)
     brain = np.any([np.any(images > 0, axis=0) for images in rows.values()], axis=0)
     k = tumour_slice(next(iter(regions.values()), None), brain) if slice_index is None else slice_index
-    box = _box(brain[k])
+    cut = _cutter(brain[k])
     drawn = {
-        name: _row(
-            images[(slice(None), k, *box)], _outlined(regions.get(name), k, box), (notes or {}).get(name)
-        )
+        name: _row(cut(images[:, k]), _outlined(regions.get(name), k, cut), (notes or {}).get(name))
         for name, images in rows.items()
     }
     _mark_sides(next(iter(drawn.values()))[:, :_CELL_WIDTH])
     return _assemble(drawn, title, caption, legend=bool(regions))
 
 
-def _row(
-    images: np.ndarray, outlined: list[tuple[str, np.ndarray]], notes: Sequence[str] | None
-) -> np.ndarray:
+def _cutter(brain: np.ndarray, margin: int = 12) -> Callable[[np.ndarray], np.ndarray]:
+    """What cuts slices [..., H, W] to the box of the brain [H, W] and a margin, which may lie outside the slice."""
+    found = ndimage.find_objects(brain.astype(np.uint8))
+    sides = found[0] if found else tuple(slice(0, length) for length in brain.shape)
+    box = tuple(slice(side.start, side.stop + 2 * margin) for side in sides)  # of the padded slice
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        around = [(0, 0)] * (array.ndim - 2) + [(margin, margin)] * 2
+        return np.pad(array, around)[(..., *box)]
+
+    return cut
+
+
+def _row(images: np.ndarray, outlined: list[tuple[str, np.ndarray]], notes: Sequence[str] | None) -> np.ndarray:
     """The enlarged slices of all modalities [M, H, W] side by side, RGB float32 [h, w, 3]."""
     scale = _CELL_WIDTH / images.shape[-1]
     lines = [(_distance_px(mask, scale, region), REGION_COLOURS[region]) for region, mask in outlined]
@@ -100,11 +109,13 @@ def _row(
     return np.concatenate(cells[:-1], axis=1)
 
 
-def _outlined(regions: np.ndarray | None, k: int, box: tuple[slice, slice]) -> list[tuple[str, np.ndarray]]:
+def _outlined(
+    regions: np.ndarray | None, k: int, cut: Callable[[np.ndarray], np.ndarray]
+) -> list[tuple[str, np.ndarray]]:
     """Name and slice [H, W] of each region to be seen there, from the outermost to the innermost."""
     if regions is None:
         return []
-    masks = {region: np.asarray(mask[k], bool)[box] for region, mask in zip(REGIONS, regions, strict=True)}
+    masks = dict(zip(REGIONS, cut(np.asarray(regions, bool)[:, k]), strict=True))
     return [(region, mask) for region, mask in reversed(masks.items()) if mask.any()]
 
 
@@ -138,17 +149,6 @@ def _assemble(rows: Mapping[str, np.ndarray], title: str, caption: str, *, legen
         x += 58 + _write(canvas, REGION_NAMES[region], foot, x + 32)
     _write(canvas, caption, foot + (_LINE - 4 if legend else 0), left, colour=_FAINT)
     return np.round(canvas.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _box(mask: np.ndarray, margin: int = 12) -> tuple[slice, slice]:
-    """The box of a mask [H, W] with a margin, inside the slice; the whole slice when the mask is empty."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    sides = found[0] if found else tuple(slice(0, length) for length in mask.shape)
-    rows, columns = (
-        slice(max(side.start - margin, 0), min(side.stop + margin, length))
-        for side, length in zip(sides, mask.shape, strict=True)
-    )
-    return rows, columns
 
 
 def _mark_sides(cell: np.ndarray) -> None:

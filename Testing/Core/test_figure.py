@@ -70,7 +70,7 @@ def test_values_are_shown_as_they_are():
     picture = case_panel({"sharp": images})
     middle = picture[picture.shape[0] // 2]
     for level in (0.2, 0.4, 0.6, 0.8):
-        assert (middle == round(level * 255)).all(axis=-1).sum() > 200
+        assert (middle == round(level * 255)).all(axis=-1).sum() > 100
 
 
 def test_an_empty_case_is_drawn_too():
