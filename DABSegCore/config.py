@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -128,3 +129,48 @@ SMALL = ModelConfig(
 )
 
 PRESETS: dict[str, ModelConfig] = {config.preset: config for config in (PAPER, BASE, SMALL)}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Fields are the flags of `python -m DABSegCore.train`."""
+
+    out: Path
+    """Folder of the run: checkpoints and log. A run found there is resumed."""
+    data: Path | None = None
+    """Folder of BraTS cases (2020 or 2023 names) with segmentations."""
+    validation: tuple[str, ...] = ()
+    """Cases of `data` that are held out for validation, by name."""
+    virtual: int = 24
+    """Virtual patients to train on beside the real cases."""
+    virtual_validation: int = 4
+    """Virtual patients held out for validation."""
+    preset: Literal["paper", "base", "small"] = "small"
+
+    patch: int = 96
+    """Patch edge in voxels; a multiple of 32."""
+    batch: int = 1
+    severities: tuple[int, ...] = (0, 1, 2, 2, 3, 3)
+    """Motion levels drawn from, uniformly; a level named twice comes twice as often."""
+    pool: int = 16
+    """Corrupted volumes held at a time."""
+    patches_per_twin: int = 16
+    """Patches cut from a corrupted volume before a fresh draw replaces it."""
+
+    max_minutes: float = 60.0
+    """Wall-clock budget of the loop; the cosine ends with it."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    lambda_rec: float = 4.0
+    """Weight of the reconstruction term (equation 14; the paper has 0.1 over the whole crop, ours is in the brain)."""
+    region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Dice weights of ET, TC, WT (equation 16)."""
+    ema: float = 0.998
+    """Decay of the weight average that is validated and shipped."""
+    clip: float = 2.0
+    """Largest gradient norm."""
+
+    validate_minutes: float = 10.0
+    """Time between validations (each also writes a checkpoint)."""
+    seed: int = 0
+    device: str = "auto"

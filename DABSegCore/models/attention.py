@@ -45,9 +45,7 @@ class SelfAttention(nn.Module):
     values, and the M results are summed before the projection (equation 9, restricted to a window).
     """
 
-    def __init__(
-        self, channels: int, heads: int, streams: int, largest: int, rule: str, across: bool = False
-    ) -> None:
+    def __init__(self, channels: int, heads: int, streams: int, largest: int, rule: str, across: bool = False) -> None:
         super().__init__()
         self.heads, self.streams, self.across = heads, streams, across
         self.qkv = nn.Conv3d(streams * channels, 3 * streams * channels, 1, groups=streams)
@@ -56,9 +54,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, windows: Windows) -> Tensor:
         tokens = windows.partition(self.qkv(windows.pad(x)))  # [X, N, M*3*C]
-        q, k, v = tokens.unflatten(-1, (self.streams, 3, self.heads, -1)).permute(
-            3, 0, 2, 4, 1, 5
-        )  # [X, M, h, N, d]
+        q, k, v = tokens.unflatten(-1, (self.streams, 3, self.heads, -1)).permute(3, 0, 2, 4, 1, 5)  # [X, M, h, N, d]
         if self.across:
             m = self.streams
             q = q[:, :, None].expand(-1, -1, m, -1, -1, -1).flatten(1, 3)  # stream-major: query m, key m'

@@ -83,9 +83,7 @@ class MBConv(nn.Module):
     under 2 % of the dense arithmetic rate on CPUs and few per cent on GPUs, so the dense form is the faster one.
     """
 
-    def __init__(
-        self, channels: int, ratio: int, streams: int = 1, fused: bool = False, norm_groups: int = 2
-    ) -> None:
+    def __init__(self, channels: int, ratio: int, streams: int = 1, fused: bool = False, norm_groups: int = 2) -> None:
         super().__init__()
         hidden = ratio * channels
         common = {"streams": streams, "norm_groups": norm_groups}

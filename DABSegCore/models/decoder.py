@@ -15,9 +15,7 @@ class SkipGate(nn.Module):
     def __init__(self, channels: int, norm: str, reduction: int = 4) -> None:
         super().__init__()
         hidden = channels // reduction
-        self.squeeze_decoder = nn.Sequential(
-            nn.Conv3d(channels, hidden, 1), _gate_norm(hidden, norm), nn.ReLU()
-        )
+        self.squeeze_decoder = nn.Sequential(nn.Conv3d(channels, hidden, 1), _gate_norm(hidden, norm), nn.ReLU())
         self.squeeze_skip = nn.Sequential(nn.Conv3d(channels, hidden, 1), _gate_norm(hidden, norm), nn.ReLU())
         self.excite = nn.ModuleList(nn.Conv3d(hidden, channels, 1) for _ in range(3))
 
@@ -25,9 +23,7 @@ class SkipGate(nn.Module):
         """Gate `skip` [B, C, D, H, W] with `decoded` of the same shape."""
         summary = (self.squeeze_skip(_profiles(skip)) + self.squeeze_decoder(_profiles(decoded))) / 2
         sizes = skip.shape[2:]
-        for axis, (profile, excite) in enumerate(
-            zip(summary.split(list(sizes), dim=2), self.excite, strict=True)
-        ):
+        for axis, (profile, excite) in enumerate(zip(summary.split(list(sizes), dim=2), self.excite, strict=True)):
             skip = skip * torch.sigmoid(excite(profile)).movedim(2, 2 + axis)
         return skip
 
@@ -76,9 +72,7 @@ class FullTail(nn.Module):
         self.image = nn.Sequential(
             ConvNormAct(config.modalities, width // 2, **common), ConvNormAct(width // 2, width, **common)
         )
-        self.convs = nn.Sequential(
-            ConvNormAct(2 * width, width, **common), ConvNormAct(width, width, **common)
-        )
+        self.convs = nn.Sequential(ConvNormAct(2 * width, width, **common), ConvNormAct(width, width, **common))
         self.head = nn.Conv3d(width, config.regions, 1)
 
     def forward(self, below: Tensor, restored: Tensor) -> Tensor:
@@ -95,9 +89,7 @@ class HalfTail(nn.Module):
     def __init__(self, config: ModelConfig, below: int) -> None:
         super().__init__()
         width = config.tail_width
-        self.conv = ConvNormAct(
-            below + 8 * config.modalities, width, norm_groups=config.norm_groups, bias=True
-        )
+        self.conv = ConvNormAct(below + 8 * config.modalities, width, norm_groups=config.norm_groups, bias=True)
         self.head = nn.Conv3d(width, 8 * config.regions, 1)
         # The eight voxels of a cube start with one and the same predictor: no checkerboard to unlearn.
         with torch.no_grad():
@@ -126,9 +118,7 @@ class Decoder(nn.Module):
         deep = config.decoder_dims[-1 - config.deep_supervision : -1]
         self.deep_heads = nn.ModuleList(nn.Conv3d(width, config.regions, 1) for width in deep)
 
-    def forward(
-        self, skips: list[Tensor], bottleneck: Tensor, restored: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(self, skips: list[Tensor], bottleneck: Tensor, restored: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Region logits [B, R, D, H, W], and while training those of the coarser levels, coarse to fine."""
         x, features = bottleneck, []
         for level, skip in zip(self.levels, reversed(skips), strict=True):

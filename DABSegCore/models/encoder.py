@@ -18,9 +18,7 @@ class ModalityStem(nn.Module):
         super().__init__()
         streams, width = config.modalities, config.embed_dim // 2
         common = {"streams": streams, "norm_groups": config.norm_groups}
-        self.main = nn.Sequential(
-            ConvNormAct(1, width, stride=2, **common), ConvNormAct(width, width, **common)
-        )
+        self.main = nn.Sequential(ConvNormAct(1, width, stride=2, **common), ConvNormAct(width, width, **common))
         self.shortcut = ConvNormAct(1, width, stride=2, **common)
         self.reduce = nn.Conv3d(
             streams * width, streams * config.embed_dim, 3, stride=2, padding=1, groups=streams, bias=False

@@ -49,9 +49,7 @@ class PyramidStem(nn.Module):
         self.encode = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         self.down = nn.ModuleList(nn.Conv3d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.up = nn.ModuleList(nn.ConvTranspose3d(2 * w, w, 2, stride=2) for w in widths[:-1])
-        self.decode = nn.ModuleList(
-            _residual_blocks(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True)
-        )
+        self.decode = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True))
         self.unfold = _zeroed(nn.Conv3d(width, folded, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:

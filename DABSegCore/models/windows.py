@@ -79,9 +79,7 @@ class Windows:
 def _mask(windows: Windows, device: str) -> Tensor | None:
     """Tokens see each other if they were neighbours before the roll wrapped round, and padding sees only padding."""
     region = torch.zeros(windows.padded, dtype=torch.long)
-    for axis, (size, window, shift) in enumerate(
-        zip(windows.padded, windows.window, windows.shift, strict=True)
-    ):
+    for axis, (size, window, shift) in enumerate(zip(windows.padded, windows.window, windows.shift, strict=True)):
         if shift:
             position = torch.arange(size)
             part = (position >= size - window).long() + (position >= size - shift).long()

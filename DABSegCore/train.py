@@ -1,0 +1,230 @@
+"""Train: `python -m DABSegCore.train --data DIR --out RUN [--max-minutes 60]`.
+
+Joint restoration and segmentation (equations 14-16) on aligned patches under fresh simulated motion. Validates on whole
+volumes, keeps a moving average of the weights, writes `last.pt` (everything, to resume) and `weights.pt` (to use).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from DABSegCore.checkpoint import save_checkpoint
+from DABSegCore.config import PRESETS, TrainConfig
+from DABSegCore.devices import half_dtype, resolve_device
+from DABSegCore.errors import InputError
+from DABSegCore.labels import REGIONS
+from DABSegCore.losses import joint_loss
+from DABSegCore.metrics import dice, psnr
+from DABSegCore.models import build_model
+from DABSegCore.progress import Progress, run_command
+from DABSegCore.stream import PatchStream, TrainingCase, Twin, labelled_cases, make_twin, real_case, virtual_case
+
+FIRST_VIRTUAL, FIRST_VIRTUAL_VALIDATION = 1_000, 900_000
+"""Seeds of virtual patients, far apart so that none is both trained on and validated with."""
+
+VALIDATION_SEVERITIES = (0, 2)
+WARM_UP_STEPS = 100
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    import tyro
+
+    config = tyro.cli(TrainConfig, args=argv, description=__doc__)
+    train(config, Progress())
+    return 0
+
+
+def train(config: TrainConfig, progress: Progress) -> None:
+    """Run or resume one training.
+
+    Raises:
+        InputError: If there is nothing to train on, or a validation case is not among the data.
+    """
+    device = resolve_device(config.device)
+    training, validation = load_cases(config, progress)
+    twins = [make_twin(c, s, config.seed, 0) for c in validation for s in VALIDATION_SEVERITIES]
+    torch.manual_seed(config.seed)
+    run = Run(config, device)
+    run.resume()
+    stream = PatchStream(
+        training,
+        size=config.patch,
+        batch=config.batch,
+        severities=config.severities,
+        pool=config.pool,
+        patches_per_twin=config.patches_per_twin,
+        seed=config.seed + run.step,  # a resumed run goes on with fresh draws
+        device=device,
+    )
+    progress.stage("train")
+    next_validation_s = run.elapsed_s + 60 * config.validate_minutes
+    while run.elapsed_s < 60 * config.max_minutes:
+        log = run.advance(stream)
+        if run.step % 10 == 0:
+            left_s = 60 * config.max_minutes - run.elapsed_s
+            progress.step(10, **log, left_min=left_s / 60)
+        if run.elapsed_s >= next_validation_s:
+            next_validation_s = run.elapsed_s + 60 * config.validate_minutes
+            run.validate(twins, progress)
+    run.validate(twins, progress)
+    progress.done(step=run.step, weights=str(config.out / "weights.pt"))
+
+
+def load_cases(config: TrainConfig, progress: Progress) -> tuple[list[TrainingCase], list[TrainingCase]]:
+    """Training and validation cases, real ones from files and virtual ones from seeds."""
+    files = labelled_cases(config.data) if config.data is not None else []
+    known = {case.case_id for case in files}
+    absent = sorted(set(config.validation) - known)
+    if absent:
+        raise InputError(
+            f"the validation case {absent[0]!r} is not among the {len(known)} cases with a segmentation in "
+            f"{config.data}; correct --validation or --data",
+            code="missing-case",
+        )
+    seeds = [FIRST_VIRTUAL + i for i in range(config.virtual)]
+    held_out = [FIRST_VIRTUAL_VALIDATION + i for i in range(config.virtual_validation)]
+    if not known - set(config.validation) and not seeds:
+        raise InputError("there is nothing to train on; give --data or --virtual", code="no-cases")
+    progress.stage("read cases", len(files) + len(seeds) + len(held_out))
+    training: list[TrainingCase] = []
+    validation: list[TrainingCase] = []
+    for case in files:
+        (validation if case.case_id in config.validation else training).append(real_case(case))
+        progress.step()
+    for target, numbers in ((training, seeds), (validation, held_out)):
+        for seed in numbers:
+            target.append(virtual_case(seed))
+            progress.step()
+    return training, validation
+
+
+class Run:
+    """The state of one training: network, its average, optimiser, clock; all of it in `last.pt`."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        model_config = PRESETS[config.preset]
+        self.model = build_model(model_config).to(device, memory_format=torch.channels_last_3d)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.dtype = half_dtype(device, "auto")
+        self.step = 0
+        self._banked_s, self._started = 0.0, time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time spent in the loop, over all sittings."""
+        return self._banked_s + time.monotonic() - self._started
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then a cosine to 0 over the time budget."""
+        share = min(self.elapsed_s / (60 * self.config.max_minutes), 1.0)
+        warm = min((self.step + 1) / WARM_UP_STEPS, 1.0)
+        return self.config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * share))
+
+    def advance(self, stream: PatchStream) -> dict[str, float]:
+        """One optimisation step."""
+        patch = stream.next()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        self.model.train()
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            prediction = self.model(patch.corrupted.to(memory_format=torch.channels_last_3d))
+        loss, parts = joint_loss(
+            prediction,
+            patch.regions,
+            patch.sharp,
+            patch.brain,
+            weights=self.config.region_weights,
+            lambda_rec=self.config.lambda_rec,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if torch.isfinite(norm):  # one overflowing half-precision step must not poison the weights
+            self.optimiser.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        return {"loss": loss.item(), **parts}
+
+    def validate(self, twins: list[Twin], progress: Progress) -> None:
+        """Score the averaged weights on whole volumes, log, and write both checkpoints."""
+        rows = score(self.average.module, twins, self.device, self.dtype)
+        with (self.config.out / "validation.csv").open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([self.step, round(self.elapsed_s), *row.values()] for row in rows)
+        for row in rows:
+            progress.log("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{v}" for k, v in row.items()))
+        self.save(rows)
+
+    def save(self, rows: list[dict]) -> None:
+        """Write `weights.pt` for use and `last.pt` for resuming."""
+        out = self.config.out
+        plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self.config).items()}
+        meta = {"training": plain, "step": self.step, "elapsed_s": self.elapsed_s, "validation": rows}
+        save_checkpoint(out / "weights.pt", self.average.module, PRESETS[self.config.preset], meta)
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+        }
+        torch.save(state, out / "last.tmp")
+        (out / "last.tmp").replace(out / "last.pt")
+
+    def resume(self) -> None:
+        """Take up the state in the run folder, if there is one."""
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        path = self.config.out / "last.pt"
+        if path.is_file():
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self._banked_s = state["step"], state["elapsed_s"]
+        self._started = time.monotonic()
+
+
+@torch.inference_mode()
+def score(model: nn.Module, twins: list[Twin], device: torch.device, dtype: torch.dtype | None) -> list[dict]:
+    """Mean Dice per region and brain PSNR before and after restoration, per kind of case and severity."""
+    model.eval()
+    groups: dict[tuple[str, int], list[list[float]]] = {}
+    for twin in twins:
+        corrupted = twin.corrupted.float()[None].to(device)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            prediction = model(corrupted.to(memory_format=torch.channels_last_3d))
+        masks = (prediction.logits[0].float() > 0).cpu()
+        scores = [dice(m.numpy(), g.numpy()) for m, g in zip(masks, twin.case.regions, strict=True)]
+        brain = twin.case.brain.numpy()
+        for image in (corrupted[0], prediction.restored[0]):
+            scores.append(_brain_psnr(image.float().cpu(), twin.sharp.float(), brain))
+        groups.setdefault(("real" if twin.case.real else "virtual", twin.severity), []).append(scores)
+    names = [*REGIONS, "psnr_corrupted", "psnr_restored"]
+    return [
+        {"kind": kind, "severity": severity, "cases": len(rows)}
+        | dict(zip(names, torch.tensor(rows).mean(0).tolist(), strict=True))
+        for (kind, severity), rows in groups.items()
+    ]
+
+
+def _brain_psnr(image: Tensor, sharp: Tensor, brain) -> float:
+    """Mean over modalities, capped at 60 dB so that identical volumes do not make it infinite."""
+    values = [psnr(a.numpy(), b.numpy(), brain) for a, b in zip(image, sharp, strict=True)]
+    return sum(min(v, 60.0) for v in values) / len(values)
+
+
+if __name__ == "__main__":
+    run_command(main)
