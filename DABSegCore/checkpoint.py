@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import zipfile
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from DABSegCore import __version__
 from DABSegCore.config import PRESETS, ModelConfig
 from DABSegCore.errors import InputError
+from DABSegCore.files import replacing
 from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegCore.models import build_model
 
@@ -32,9 +31,7 @@ def preset_name(config: ModelConfig) -> str:
     return next((name for name, preset in PRESETS.items() if preset == config), "custom")
 
 
-def save_checkpoint(
-    path: str | Path, model: nn.Module, config: ModelConfig, meta: dict, half: bool = False
-) -> None:
+def save_checkpoint(path: str | Path, model: nn.Module, config: ModelConfig, meta: dict, half: bool = False) -> None:
     """Write a checkpoint; the file appears complete or not at all.
 
     Args:
@@ -60,21 +57,16 @@ def save_checkpoint(
         "meta": meta,
         "state": state,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # An open file rather than a path: torch's own writer cannot name non-ASCII paths everywhere.
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
         raise InputError(
             f"the checkpoint {path} could not be written ({error}); free some space or choose another folder",
             code="cannot-write",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def load_checkpoint(
@@ -124,9 +116,7 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
 def _read(path: Path) -> dict:
     """The dictionary inside the file; refuses anything that is not plain data in torch's zip format."""
     if not path.is_file():
-        raise InputError(
-            f"there are no weights at {path}; give an existing checkpoint file", code="missing-weights"
-        )
+        raise InputError(f"there are no weights at {path}; give an existing checkpoint file", code="missing-weights")
     fault = InputError(
         f"{path} is not a DABSeg checkpoint or is damaged; pick other weights (nothing in it was run)",
         code="bad-checkpoint",
@@ -172,9 +162,7 @@ def _check_header(path: Path, content: dict) -> None:
             )
     for key in ("config", "meta", "state"):
         if not isinstance(content.get(key), dict):
-            raise InputError(
-                f"{path} lacks its section {key!r}; download or train it again", code="bad-checkpoint"
-            )
+            raise InputError(f"{path} lacks its section {key!r}; download or train it again", code="bad-checkpoint")
 
 
 def _config(path: Path, fields: dict) -> ModelConfig:
@@ -183,8 +171,7 @@ def _config(path: Path, fields: dict) -> ModelConfig:
         return ModelConfig.from_dict(fields)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"the configuration in {path} does not fit this program ({error}); "
-            "update DABSeg or pick other weights",
+            f"the configuration in {path} does not fit this program ({error}); update DABSeg or pick other weights",
             code="bad-checkpoint",
         ) from error
 
@@ -193,9 +180,7 @@ def _float32_state(path: Path, state: dict) -> dict[str, Tensor]:
     """Floating tensors as float32; anything that is no tensor, or not finite, is refused by name."""
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor):
-            raise InputError(
-                f"the entry {name!r} in {path} is no tensor; pick other weights", code="bad-checkpoint"
-            )
+            raise InputError(f"the entry {name!r} in {path} is no tensor; pick other weights", code="bad-checkpoint")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(
                 f"the weights {name!r} in {path} hold NaN or Inf; pick other weights", code="bad-checkpoint"
@@ -229,11 +214,7 @@ def _first(names: list[str], count: int = 3) -> str:
 
 def _thresholds(path: Path, given: object) -> dict[str, float]:
     """Probability threshold of every region, 0.5 where the file says nothing."""
-    values = (
-        {region: given.get(region, DEFAULT_THRESHOLD) for region in REGIONS}
-        if isinstance(given, dict)
-        else {}
-    )
+    values = {region: given.get(region, DEFAULT_THRESHOLD) for region in REGIONS} if isinstance(given, dict) else {}
     if not values or not all(isinstance(v, (int, float)) and 0 < v < 1 for v in values.values()):
         raise InputError(
             f"the thresholds in {path} must lie between 0 and 1; pick other weights", code="bad-checkpoint"

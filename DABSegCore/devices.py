@@ -79,9 +79,7 @@ def available_memory() -> int | None:
     """
     if platform.system() != "Linux":
         return None
-    fields = dict(
-        line.split(":", 1) for line in Path("/proc/meminfo").read_text("utf-8").splitlines() if ":" in line
-    )
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text("utf-8").splitlines() if ":" in line)
     return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
 
 
@@ -96,7 +94,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _cpu_multiplies_bfloat16() -> bool:
     """AVX-512 BF16 or AMX; the probes are young, so an older torch counts as without."""
-    probes = (
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(probe is not None and probe() for probe in probes)

@@ -86,7 +86,7 @@ def infer(
         tta: Average over the eight mirror images (flips of every subset of the three axes).
         autocast: "auto", "off", "bfloat16" or "float16".
         on_event: Receives one sentence for every change of plan.
-        on_step: Receives (done, total) forward passes.
+        on_step: Receives (done, total) forward passes; (0, total) begins a plan.
 
     Raises:
         InputError: If even the smallest plan does not fit into memory.
@@ -197,6 +197,7 @@ def _run(
     blend = blend.to(plan.accumulator)
     weight = torch.zeros(shape, device=plan.accumulator)
     sums: tuple[Tensor, Tensor] | None = None
+    on_step(0, len(jobs))
     with torch.inference_mode(), _deterministic():
         for start in range(0, len(jobs), plan.batch):
             chunk = jobs[start : start + plan.batch]

@@ -8,24 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import TINY
 
 from DABSegCore import checkpoint
 from DABSegCore.checkpoint import load_checkpoint, save_checkpoint
 from DABSegCore.config import PRESETS, ModelConfig
 from DABSegCore.errors import InputError
 from DABSegCore.models import build_model
-
-TINY = dataclasses.replace(
-    PRESETS["small"],
-    stem_width=4,
-    stem_blocks=(0, 1),
-    embed_dim=8,
-    depths=(1, 1, 1),
-    heads=(1, 1, 1),
-    bottleneck_heads=1,
-    decoder_dims=(16, 16, 16, 8),
-    tail_width=8,
-)
 
 
 @pytest.fixture
@@ -97,7 +86,7 @@ def test_a_save_that_dies_keeps_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.torch, "save", full_disk)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="the disk is full"):
         save_checkpoint(saved, model, TINY, {})
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
@@ -141,9 +130,7 @@ def test_code_in_a_checkpoint_never_runs(saved: Path, kind: str) -> None:
     elif kind == "hidden":
         edited(saved, meta={"metrics": trap})
     else:
-        torch.save(
-            {"format": "dabseg-checkpoint", "state": trap}, saved, _use_new_zipfile_serialization=False
-        )
+        torch.save({"format": "dabseg-checkpoint", "state": trap}, saved, _use_new_zipfile_serialization=False)
     refused(saved, "bad-checkpoint", "nothing in it was run")
     assert not victim.exists()
     if kind == "torch":  # the trap itself works: without our care it would have gone off

@@ -1,0 +1,278 @@
+"""Pipeline: from the four volumes of one case to its segmentation, pseudo-clear volumes, picture and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from DABSegCore import report as reports
+from DABSegCore.cases import Case, load_case
+from DABSegCore.checkpoint import load_checkpoint
+from DABSegCore.errors import InputError
+from DABSegCore.figure import case_panel
+from DABSegCore.files import sha256
+from DABSegCore.inference import Inferred, infer
+from DABSegCore.labels import MODALITIES, REGIONS, labels_from_regions, regions_from_labels
+from DABSegCore.preprocess import Prepared, prepare
+from DABSegCore.progress import Progress
+from DABSegCore.volume import Volume, write_png, write_volume
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices that change what is written; a case done with other choices is done again."""
+
+    reference: str = "t1ce"
+    """Modality whose grid the results are on."""
+    tta: bool = False
+    """Average over the eight mirror images."""
+    window: int | None = None
+    """Window edge in voxels; None: the whole volume at once where memory allows."""
+    autocast: str = "auto"
+    """Number format of the heavy operations: auto, off (float32), bfloat16 or float16."""
+    save_probabilities: bool = False
+    save_regions: bool = False
+    restored: bool = True
+    """Write the pseudo-clear volumes."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What stays the same from case to case."""
+
+    model: nn.Module
+    meta: dict[str, Any]
+    weights: dict[str, str]
+    """Path, SHA-256, preset and version of the weights."""
+    device: torch.device
+    progress: Progress
+
+
+@dataclass
+class Notebook:
+    """What is noted while a case runs: seconds per stage and warnings."""
+
+    progress: Progress
+    timings_s: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str, announce: bool = True) -> Iterator[None]:
+        """Take the time of a stage, and announce it unless it announces itself."""
+        if announce:
+            self.progress.stage(name)
+        start = time.perf_counter()
+        yield
+        self.timings_s[name] = round(time.perf_counter() - start, 3)
+
+    def warn(self, text: str) -> None:
+        """Tell the user now, and the reader of the report later."""
+        self.warnings.append(text)
+        self.progress.warn(text)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the network made of a case, on the reference's grid."""
+
+    label: np.ndarray
+    """Label map, uint8 [D, H, W]."""
+    probabilities: np.ndarray
+    """Region probabilities, float32 [R, D, H, W]."""
+    pseudo_clear: np.ndarray
+    """Restored volumes in the inputs' own intensity units, float32 [M, D, H, W]."""
+
+
+def load_engine(weights: Path, device: torch.device, progress: Progress, preset: str | None = None) -> Engine:
+    """Network of a checkpoint; `preset` refuses any other.
+
+    Raises:
+        InputError: If the weights are absent, damaged or of another preset.
+    """
+    progress.stage("weights")
+    model, meta = load_checkpoint(weights, expect_preset=preset)
+    facts = {"path": str(weights), "sha256": sha256(weights), "preset": meta["preset"], "version": meta["version"]}
+    return Engine(model, meta, facts, device, progress)
+
+
+def segment_case(
+    case: Case, engine: Engine, out: Path, options: Options, *, overwrite: bool = False, seed: int = 0
+) -> tuple[dict[str, Any], str]:
+    """Segment one case and write its results.
+
+    Args:
+        case: Its files.
+        engine: Network, device and progress.
+        out: Folder for the results, made when absent.
+        options: What to write, and how.
+        overwrite: Do a case again that is done.
+        seed: For the record: nothing here is left to chance.
+
+    Returns:
+        The report, and "done" or "skipped" (the results were already there).
+
+    Raises:
+        InputError: If the case is bad or the results cannot be written; none of them is left behind then.
+    """
+    _refuse_own_folder(case, out)
+    facts = reports.identity(case, engine.weights, asdict(options))
+    earlier = reports.read_report(reports.report_path(out, case.case_id))
+    if not overwrite and reports.is_done(earlier, facts, out):
+        return earlier, "skipped"
+
+    notes = Notebook(engine.progress)
+    with notes.stage("read"):
+        loaded = load_case(case, reference=options.reference, on_warning=notes.warn)
+    with notes.stage("prepare"):
+        prepared = prepare(loaded.images, loaded.reference.affine)
+    with reports.staging(out, case.case_id) as stage:
+        with notes.stage("network", announce=False):
+            said = _infer(prepared, engine, options, notes)
+        probabilities, restored = (tensor.numpy() for tensor in (said.probabilities, said.restored))
+        with notes.stage("write"):
+            result = _on_reference(prepared, probabilities, restored, loaded.reference, engine.meta)
+            outputs = _write_volumes(stage, case.case_id, result, loaded.reference, options)
+            picture = _picture(prepared, restored, result.label, loaded.label, case.case_id)
+            write_png(stage / f"{case.case_id}.png", picture)
+        report = {
+            "tool": "DABSeg",
+            "notice": reports.NOTICE,
+            "case_id": case.case_id,
+            **reports.environment(),
+            **facts,
+            "seed": seed,
+            "device": str(said.plan.device),
+            "precision": said.precision,
+            "plan": str(said.plan),
+            "timings_s": notes.timings_s,
+            **_measures(result.label, loaded.label, loaded.reference, engine.meta),
+            "warnings": notes.warnings,
+            "outputs": [*outputs, f"{case.case_id}.png"],
+        }
+        reports.publish(stage, out, report)
+    return report, "done"
+
+
+def decide(
+    probabilities: np.ndarray, thresholds: dict[str, float], voxel_ml: float, et_min_ml: float = 0.0
+) -> np.ndarray:
+    """Label map of region probabilities.
+
+    An enhancing tumour smaller than `et_min_ml` in total is taken for a false alarm and becomes tumour core, as
+    most BraTS entries do: where there is none, one false voxel costs the whole Dice.
+
+    Args:
+        probabilities: [R, D, H, W].
+        thresholds: Probability from which a voxel counts, by region.
+        voxel_ml: Volume of a voxel.
+        et_min_ml: Smallest enhancing tumour believed.
+
+    Returns:
+        Canonical label map, uint8 [D, H, W].
+    """
+    regions = np.stack([p >= thresholds[r] for r, p in zip(REGIONS, probabilities, strict=True)])
+    enhancing = regions[REGIONS.index("ET")]
+    if np.count_nonzero(enhancing) * voxel_ml < et_min_ml:
+        regions[REGIONS.index("TC")] |= enhancing
+        enhancing[:] = False
+    return labels_from_regions(regions)
+
+
+def _refuse_own_folder(case: Case, out: Path) -> None:
+    """Results never go where a case's own files lie: `<case>_seg.nii.gz` may be its reference segmentation."""
+    for path in filter(None, (*case.paths.values(), case.segmentation)):
+        if path.resolve().parent == out.resolve():
+            raise InputError(
+                f"--out {out} is the folder of the input {path.name}, which results could overwrite; "
+                "choose another folder",
+                code="out-is-input",
+            )
+
+
+def _infer(prepared: Prepared, engine: Engine, options: Options, notes: Notebook) -> Inferred:
+    """The network's word on a prepared case; its steps become progress, its changes of plan warnings."""
+    last = 0
+
+    def on_step(done: int, total: int) -> None:
+        nonlocal last
+        if done == 0:
+            engine.progress.stage("network", total)
+        else:
+            engine.progress.step(done - last)
+        last = done
+
+    return infer(
+        engine.model,
+        torch.from_numpy(prepared.image),
+        device=engine.device,
+        window=options.window,
+        tta=options.tta,
+        autocast=options.autocast,
+        on_event=notes.warn,
+        on_step=on_step,
+    )
+
+
+def _on_reference(
+    prepared: Prepared, probabilities: np.ndarray, restored: np.ndarray, reference: Volume, meta: dict[str, Any]
+) -> Result:
+    """Bring what the network said [R, d, h, w], [M, d, h, w] back to the reference's grid and units."""
+    probabilities = prepared.to_reference(probabilities * prepared.brain, "linear")
+    label = decide(probabilities, meta["thresholds"], _voxel_ml(reference), meta.get("et_min_ml", 0.0))
+    return Result(label, probabilities, prepared.restore_intensity(restored))
+
+
+def _write_volumes(stage: Path, case_id: str, result: Result, reference: Volume, options: Options) -> list[str]:
+    """Write the volumes asked for into the staging folder; returns their names."""
+    volumes: dict[str, np.ndarray] = {"seg": result.label}
+    if options.restored:
+        volumes |= {f"{m}_pseudo-clear": v for m, v in zip(MODALITIES, result.pseudo_clear, strict=True)}
+    if options.save_regions:
+        masks = regions_from_labels(result.label).astype(np.uint8)
+        volumes |= dict(zip(REGIONS, masks, strict=True))
+    if options.save_probabilities:
+        volumes |= {f"probabilities_{r}": p for r, p in zip(REGIONS, result.probabilities, strict=True)}
+    for name, array in volumes.items():
+        write_volume(stage / f"{case_id}_{name}.nii.gz", reference.with_array(array))
+    return [f"{case_id}_{name}.nii.gz" for name in volumes]
+
+
+def _measures(label: np.ndarray, truth: np.ndarray | None, reference: Volume, meta: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of the report: grid, volumes, thresholds, and Dice where there is a reference segmentation."""
+    regions = regions_from_labels(label)
+    return {
+        "grid": {"shape": list(reference.shape), "spacing_mm": [round(mm, 6) for mm in reference.spacing_mm]},
+        "thresholds": meta["thresholds"],
+        "et_min_ml": meta.get("et_min_ml", 0.0),
+        "volumes_ml": reports.volumes_ml(regions, _voxel_ml(reference)),
+        "dice": None if truth is None else reports.dice_by_region(regions, regions_from_labels(truth)),
+    }
+
+
+def _picture(
+    prepared: Prepared, restored: np.ndarray, label: np.ndarray, truth: np.ndarray | None, case_id: str
+) -> np.ndarray:
+    """Slices through the tumour: input, pseudo-clear, outlines (and the reference's), RGB [height, width, 3]."""
+
+    def regions(labels: np.ndarray) -> np.ndarray:
+        return regions_from_labels(prepared.to_working(labels[None], "nearest")[0])
+
+    clear = (restored * prepared.brain).clip(0, 1)
+    rows = {"input": prepared.image, "pseudo-clear": clear, "segmentation": prepared.image}
+    outlines = {"segmentation": regions(label)}
+    if truth is not None:
+        rows["reference"] = prepared.image
+        outlines["reference"] = regions(truth)
+    return case_panel(rows, outlines, title=case_id)
+
+
+def _voxel_ml(volume: Volume) -> float:
+    return float(np.prod(volume.spacing_mm)) / 1000

@@ -1,0 +1,177 @@
+"""Segment: restore and outline the tumour of one case or a whole folder.
+
+    python -m DABSegCore.segment --case CASE_FOLDER --out RESULTS
+    python -m DABSegCore.segment --data FOLDER_OF_CASES --out RESULTS
+    python -m DABSegCore.segment --t1 T1.nii.gz --t1ce DICOM_FOLDER --t2 T2.nrrd --flair FLAIR.mha --out RESULTS
+
+A case is done when its `<case>_report.json` lies in RESULTS and tells of the same inputs, weights and options;
+done cases are skipped, so a killed run is simply started again. Research use only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from DABSegCore.cases import Case, case_folders, case_from_paths, find_case
+from DABSegCore.checkpoint import shipped_weights
+from DABSegCore.config import PRESETS
+from DABSegCore.devices import resolve_device
+from DABSegCore.errors import InputError
+from DABSegCore.labels import MODALITIES
+from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
+from DABSegCore.progress import Progress, run_command
+from DABSegCore.report import report_path, summary_row, write_summary
+
+Job = tuple[str, Callable[[], Case]]
+"""Name of a case and how to find its files, which may fail for one case and not for another."""
+
+SMALLEST_WINDOW = 32
+MOST_FAILURES = 125
+"""Larger exit codes mean something else to a shell."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the number of failed cases, 125 at most.
+
+    Raises:
+        InputError: If the command line, the weights or the only case are bad.
+    """
+    args = _parse(argv)
+    progress = Progress(args.progress)
+    jobs = _jobs(args)
+    if args.window is not None and args.window < SMALLEST_WINDOW:
+        raise InputError(
+            f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels",
+            code="bad-argument",
+        )
+    device = resolve_device(args.device)
+    engine = load_engine(_weights(args), device, progress, args.preset)
+    if args.data is not None:
+        return _segment_all(jobs, engine, args)
+    _, find = jobs[0]
+    report, status = _segment(find(), engine, args)
+    progress.done(status=status, report=str(report_path(args.out, report["case_id"])))
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m DABSegCore.segment",
+        description="Restore motion-blurred brain-tumour MRI and outline the tumour (research use only).",
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("input: one of --case, --data, or all four modalities")
+    what.add_argument("--case", type=Path, metavar="FOLDER", help="folder with the four modalities of one case")
+    what.add_argument("--data", type=Path, metavar="FOLDER", help="folder of case folders")
+    for modality in MODALITIES:
+        what.add_argument(f"--{modality}", type=Path, metavar="PATH", help="image file or DICOM series folder")
+    what.add_argument("--segmentation", type=Path, metavar="PATH", help="with these: label map to compare with")
+    what.add_argument("--case-id", metavar="NAME", help="with these: how result names begin (default: from the files)")
+    what.add_argument("--reference", choices=MODALITIES, default="t1ce", help="whose grid the results are on")
+    how = parser.add_argument_group("network")
+    how.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint (default: the one that ships)")
+    how.add_argument("--preset", choices=tuple(PRESETS), help="refuse weights of another preset")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    how.add_argument("--tta", action="store_true", help="average over the eight mirror images (8 times slower)")
+    how.add_argument("--window", type=int, metavar="N", help="windows of N voxels (default: the whole volume)")
+    how.add_argument("--autocast", choices=("auto", "off", "bfloat16", "float16"), default="auto")
+    how.add_argument("--seed", type=int, default=0, help="for the record: nothing here is left to chance")
+    to = parser.add_argument_group("output")
+    to.add_argument("--out", type=Path, metavar="DIR", default=Path("dabseg-results"))
+    to.add_argument("--save-probabilities", action="store_true", help="also <case>_probabilities_<region>.nii.gz")
+    to.add_argument("--save-regions", action="store_true", help="also <case>_<region>.nii.gz masks")
+    to.add_argument("--no-restored", dest="restored", action="store_false", help="no pseudo-clear volumes")
+    to.add_argument("--overwrite", action="store_true", help="do done cases again")
+    to.add_argument("--progress", choices=("bar", "json", "quiet"), default="bar")
+    return parser.parse_args(argv)
+
+
+def _jobs(args: argparse.Namespace) -> list[Job]:
+    """The cases asked for."""
+    paths = {modality: getattr(args, modality) for modality in MODALITIES if getattr(args, modality)}
+    asked = [name for name, given in (("--case", args.case), ("--data", args.data), ("--t1 ...", paths)) if given]
+    if len(asked) != 1:
+        raise InputError(
+            f"one input is needed, but {' and '.join(asked) or 'none'} was given; "
+            "use --case FOLDER, or --data FOLDER, or --t1 --t1ce --t2 --flair",
+            code="bad-argument",
+        )
+    if args.data is not None:
+        return [(folder.name, partial(find_case, folder)) for folder in case_folders(args.data)]
+    case = find_case(args.case) if args.case else _case_from_paths(paths, args)
+    return [(case.case_id, lambda: case)]
+
+
+def _case_from_paths(paths: dict[str, Path], args: argparse.Namespace) -> Case:
+    """The case of four modalities named one by one."""
+    missing = [f"--{modality}" for modality in MODALITIES if modality not in paths]
+    if missing:
+        raise InputError(
+            f"{' and '.join(missing)} missing, but all four modalities are needed; give each a path",
+            code="missing-modality",
+        )
+    if args.case_id is not None and (Path(args.case_id).name != args.case_id or "\\" in args.case_id):
+        raise InputError(
+            f"--case-id {args.case_id!r} begins file names, so it must be one; leave out slashes", "bad-argument"
+        )
+    return case_from_paths(**paths, segmentation=args.segmentation, case_id=args.case_id)
+
+
+def _weights(args: argparse.Namespace) -> Path:
+    """The checkpoint asked for, or the one that ships."""
+    path = args.weights or shipped_weights()
+    if args.weights is None and args.preset not in (None, path.stem):
+        raise InputError(
+            f"no weights ship for preset {args.preset!r}, only for {path.stem!r}; give some with --weights",
+            code="missing-weights",
+        )
+    return path
+
+
+def _segment(case: Case, engine: Engine, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """One case, with a line about it; returns its report and "done" or "skipped"."""
+    options = Options(**{option.name: getattr(args, option.name) for option in fields(Options)})
+    report, status = segment_case(case, engine, args.out, options, overwrite=args.overwrite, seed=args.seed)
+    volumes = ", ".join(f"{region} {ml:.1f} ml" for region, ml in report["volumes_ml"].items())
+    scores = ", ".join(f"{region} {value:.3f}" for region, value in (report["dice"] or {}).items())
+    line = f"{report['case_id']}: {volumes}" + (f"; Dice {scores}" if scores else "")
+    engine.progress.log(line + (" (already done; --overwrite does it again)" if status == "skipped" else ""))
+    return report, status
+
+
+def _segment_all(jobs: list[Job], engine: Engine, args: argparse.Namespace) -> int:
+    """Every case of a folder; a bad one is told and passed over. Returns the number of failures, 125 at most."""
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for number, (name, find) in enumerate(jobs, 1):
+        engine.progress.log(f"case {number} of {len(jobs)}: {name}")
+        try:
+            case = find()
+            if case.case_id in seen:
+                raise InputError(
+                    f"an earlier folder also holds the case {case.case_id}, but results go by that name; rename one",
+                    code="same-case-twice",
+                )
+            seen.add(case.case_id)
+            rows.append(summary_row(*_segment(case, engine, args)))
+        except InputError as fault:
+            engine.progress.error(f"{name}: {fault}", fault.code)
+            rows.append({"case_id": name, "status": "failed", "message": str(fault)})
+        except Exception as bug:  # ours, but the other cases of a long night need not pay for it
+            engine.progress.error(f"{name}: {traceback.format_exc()}", "bug")
+            rows.append({"case_id": name, "status": "failed", "message": repr(bug)})
+    failures = sum(row["status"] == "failed" for row in rows)
+    write_summary(args.out / "summary.csv", rows)
+    engine.progress.done(cases=len(rows), failures=failures, out=str(args.out))
+    return min(failures, MOST_FAILURES)
+
+
+if __name__ == "__main__":
+    run_command(main)
