@@ -126,7 +126,7 @@ def write_volume(path: str | Path, volume: Volume) -> None:
     with replacing(path, suffix) as temporary:
         try:
             sitk.WriteImage(_to_itk(volume), str(temporary), useCompression=True)
-            back = sitk.GetArrayViewFromImage(sitk.ReadImage(str(temporary)))
+            back = sitk.GetArrayFromImage(sitk.ReadImage(str(temporary)))
         except RuntimeError as error:
             raise OSError(errno.EIO, _last_line(error)) from error
         # ITK may not notice a full disk, so what it wrote is read back.
