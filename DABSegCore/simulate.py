@@ -1,0 +1,125 @@
+"""Simulate: the motion-corrupted twin of one case or a whole folder, with the trajectory that repeats it.
+
+    python -m DABSegCore.simulate --case CASE_FOLDER --out TWINS --severity 2
+    python -m DABSegCore.simulate --data FOLDER_OF_CASES --out TWINS --severity 3 --seed 7 --modalities t1 flair
+    python -m DABSegCore.simulate --case CASE_FOLDER --out AGAIN --replay TWINS/CASE/trajectory.json
+
+A twin is the folder TWINS/<case>: the same file names, geometry and intensity scale (float32), the segmentation
+copied, and trajectory.json. A complete twin of the same images and options is skipped, so a killed run is simply
+started again. Research use only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from DABSegCore.cases import Case, case_folders, find_case
+from DABSegCore.errors import InputError
+from DABSegCore.labels import MODALITIES
+from DABSegCore.motion import PRESETS, SEVERITIES
+from DABSegCore.progress import Progress, run_command
+from DABSegCore.twin import Request, make_twin, read_record
+
+MOST_FAILURES = 125
+"""Larger exit codes mean something else to a shell."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the number of failed cases, 125 at most.
+
+    Raises:
+        InputError: If the command line or the only case is bad.
+    """
+    args = _parse(argv)
+    progress = Progress(args.progress)
+    given = {option.name: getattr(args, option.name) for option in fields(Request) if hasattr(args, option.name)}
+    replay = _replay(args, given)
+    if given.get("seed", 0) < 0:
+        raise InputError(f"--seed {given['seed']} is negative; use 0 or more", code="bad-argument")
+    request = Request(**{**given, "modalities": tuple(given.get("modalities", MODALITIES))})
+    twin = partial(make_twin, out=args.out, request=request, progress=progress, replay=replay, overwrite=args.overwrite)
+    if args.data is not None:
+        return _simulate_all(case_folders(args.data), twin, progress)
+    record, status = twin(find_case(args.case))
+    _tell(record, status, progress)
+    progress.done(case_id=record["case_id"], status=status, out=str(args.out / record["case_id"]))
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, read; options of `Request` that were not given are absent."""
+    parser = argparse.ArgumentParser(
+        prog="python -m DABSegCore.simulate",
+        description="Corrupt brain-tumour MRI by simulated head motion (research use only).",
+        allow_abbrev=False,
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--case", type=Path, metavar="FOLDER", help="folder with the four modalities of one case")
+    what.add_argument("--data", type=Path, metavar="FOLDER", help="folder of case folders")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the twins")
+    how = parser.add_argument_group("motion", argument_default=argparse.SUPPRESS)
+    how.add_argument("--severity", type=int, choices=tuple(SEVERITIES), help="level 0 to 4 (default: 2)")
+    how.add_argument("--preset", choices=PRESETS, help="annulus, or shaw: Shaw et al. 2019, which has no levels")
+    how.add_argument("--seed", type=int, help="with the case's name it decides the motion (default: 0)")
+    how.add_argument("--axis", type=int, choices=(0, 1, 2), help="phase-encode axis: 0 = k, 1 = j, 2 = i (drawn)")
+    how.add_argument("--modalities", nargs="+", choices=MODALITIES, help="corrupt these only; the others are copied")
+    how.add_argument("--replay", type=Path, metavar="FILE", help="repeat the motion of this trajectory.json")
+    parser.add_argument("--overwrite", action="store_true", help="do complete twins again")
+    parser.add_argument("--progress", choices=("bar", "json", "quiet"), default="bar")
+    return parser.parse_args(argv)
+
+
+def _replay(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any] | None:
+    """The record to repeat, if one was asked for; it says everything about the motion of one case."""
+    path: Path | None = getattr(args, "replay", None)
+    if path is None:
+        return None
+    clash = ["data"] * (args.data is not None) + sorted(given)
+    if clash:
+        raise InputError(
+            f"--replay repeats the motion of one case, so --{' and --'.join(clash)} cannot go with it; leave it out",
+            code="bad-argument",
+        )
+    return read_record(path)
+
+
+def _simulate_all(folders: list[Path], twin: Callable[[Case], tuple[dict[str, Any], str]], progress: Progress) -> int:
+    """Every case of a folder; a bad one is told and passed over. Returns the number of failures, 125 at most."""
+    failures, seen = 0, set()
+    for number, folder in enumerate(folders, 1):
+        progress.log(f"case {number} of {len(folders)}: {folder.name}")
+        try:
+            case = find_case(folder)
+            if case.case_id in seen:
+                raise InputError(
+                    f"an earlier folder also holds the case {case.case_id}, but twins go by that name; rename one",
+                    code="same-case-twice",
+                )
+            seen.add(case.case_id)
+            _tell(*twin(case), progress)
+        except InputError as fault:
+            failures += 1
+            progress.error(f"{folder.name}: {fault}", fault.code)
+        except Exception:  # ours, but the other cases of a long night need not pay for it
+            failures += 1
+            progress.error(f"{folder.name}: {traceback.format_exc()}", "bug")
+    progress.done(cases=len(folders), failures=failures)
+    return min(failures, MOST_FAILURES)
+
+
+def _tell(record: dict[str, Any], status: str, progress: Progress) -> None:
+    """One line about a twin."""
+    entries = record["modalities"].items()
+    decibels = ", ".join(f"{name} {item['psnr_db']:.1f} dB" for name, item in entries if item.get("psnr_db"))
+    skipped = " (already there; --overwrite does it again)" if status == "skipped" else ""
+    progress.log(f"{record['case_id']}: {decibels or 'copied'}{skipped}")
+
+
+if __name__ == "__main__":
+    run_command(main)

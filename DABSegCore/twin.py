@@ -1,0 +1,239 @@
+"""Twin: the motion-corrupted copy of a case on disk, file by file, with the record that repeats it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from DABSegCore import __version__
+from DABSegCore.cases import Case
+from DABSegCore.errors import InputError
+from DABSegCore.files import read_bytes, sha256, write_bytes
+from DABSegCore.labels import MODALITIES
+from DABSegCore.metrics import psnr
+from DABSegCore.motion import Trajectory, apply_trajectory, corrupt_volume
+from DABSegCore.preprocess import apply_windows, window_intensities
+from DABSegCore.progress import Progress
+from DABSegCore.report import staging
+from DABSegCore.volume import Volume, image_suffix, read_labels, read_volume, same_grid, write_volume
+
+RECORD = "trajectory.json"
+"""Written last: a folder with it is complete."""
+
+FORMAT = "dabseg-trajectory"
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What decides the motion of a case, besides the case."""
+
+    severity: int = 2
+    preset: str = "annulus"
+    seed: int = 0
+    axis: int | None = None
+    """Phase-encode axis as array axis; drawn per modality when None."""
+    modalities: tuple[str, ...] = MODALITIES
+    """Those that are corrupted; the others are copied."""
+
+
+def make_twin(
+    case: Case,
+    out: Path,
+    request: Request,
+    progress: Progress,
+    *,
+    replay: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> tuple[dict[str, Any], str]:
+    """Write the corrupted twin of a case to `out / case_id`, under the same file names.
+
+    Each modality is corrupted in its own voxel grid. Voxels that are 0 in it and in all modalities on that grid stay 0.
+
+    Args:
+        case: The sharp case.
+        out: Folder for twins.
+        request: The motion wanted; not looked at in a replay.
+        progress: One step per modality.
+        replay: Record of an earlier twin whose motion is repeated.
+        overwrite: Do again what is complete.
+
+    Returns:
+        The record, as in `trajectory.json`, and "done" or "skipped".
+
+    Raises:
+        InputError: If an input is bad, the twin would overwrite the case, or it cannot be written.
+    """
+    folder = out / case.case_id
+    _keep_apart(case, folder)
+    motion = _replayed(replay) if replay is not None else None
+    inputs = {modality: sha256(path) for modality, path in case.paths.items()}
+    wanted = {"request": _plain(request) if replay is None else replay["request"], "inputs": inputs}
+    found = read_record(folder / RECORD) if (folder / RECORD).is_file() and not overwrite else None
+    if found and _is_done(found, wanted, motion, folder):
+        return found, "skipped"
+    if replay is not None and replay["inputs"] != inputs:
+        progress.warn(f"the images of {case.case_id} are not those of the record: same motion, other bytes")
+    volumes = {modality: _read(path, progress) for modality, path in case.paths.items()}
+    progress.stage(f"motion {case.case_id}", len(MODALITIES))
+    names = {modality: _twin_name(path) for modality, path in case.paths.items()}
+    entries: dict[str, Any] = {}
+    with staging(out, case.case_id) as stage:
+        for modality in case.paths:
+            drawn = request if request.severity > 0 and modality in request.modalities else None
+            cause = drawn if motion is None else motion[modality]
+            entry = _write_modality(case, volumes, modality, cause, stage / names[modality])
+            entries[modality] = {"file": names[modality], **entry}
+            progress.step(modality=modality, **{key: entry[key] for key in ("psnr_db", "msi_mm") if key in entry})
+        record = {"format": FORMAT, "version": 1, "created_by": f"DABSegCore {__version__}", "case_id": case.case_id}
+        record |= {**wanted, "modalities": entries, "segmentation": _copy_segmentation(case, stage)}
+        _publish(stage, folder, record)
+    return record, "done"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a `trajectory.json`.
+
+    Raises:
+        InputError: If it is missing or no such record.
+    """
+    try:
+        record = json.loads(read_bytes(path))
+        sound = record["format"] == FORMAT and record["version"] == 1 and set(record["modalities"]) == set(MODALITIES)
+        sound = sound and all(isinstance(record[key], dict) for key in ("request", "inputs"))
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        sound = False
+    if not sound:
+        raise InputError(
+            f"{path} is no record of simulated motion, but a replay needs one as `simulate` writes it beside each "
+            f"twin; give such a {RECORD}",
+            code="bad-trajectory",
+        )
+    return record
+
+
+def _replayed(record: Mapping[str, Any]) -> dict[str, Trajectory | None]:
+    """Trajectory of every modality of a record; None where it was copied."""
+    stored = {modality: record["modalities"][modality].get("trajectory") for modality in MODALITIES}
+    return {modality: Trajectory.from_json(item) if item else None for modality, item in stored.items()}
+
+
+def _plain(request: Request) -> dict[str, Any]:
+    """The request in JSON's types."""
+    return {**asdict(request), "modalities": [modality for modality in MODALITIES if modality in request.modalities]}
+
+
+def _is_done(
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    motion: Mapping[str, Trajectory | None] | None,
+    folder: Path,
+) -> bool:
+    """Whether a twin on disk is the one wanted, with all its files."""
+    names = [entry["file"] for entry in found["modalities"].values()]
+    names += [found["segmentation"]] if found.get("segmentation") else []
+    same = all(found[key] == wanted[key] for key in wanted)
+    same = same and (motion is None or _replayed(found) == motion)
+    return same and all((folder / name).is_file() for name in names)
+
+
+def _keep_apart(case: Case, folder: Path) -> None:
+    """Refuse to write a twin over its case."""
+    if any(path.resolve().parent == folder.resolve() for path in case.paths.values()):
+        raise InputError(
+            f"the twin of {case.case_id} would overwrite its images in {folder}; choose another folder with --out",
+            code="same-folder",
+        )
+
+
+def _read(path: Path, progress: Progress) -> Volume:
+    """One modality, refused if it shows nothing."""
+    volume = read_volume(path)
+    low, high = float(volume.array.min()), float(volume.array.max())
+    if low == high:
+        raise InputError(
+            f"{path} has the value {low:g} in every voxel, but an image must show something; pick the right file",
+            code="constant-image",
+        )
+    if low < 0:
+        progress.warn(
+            f"{path.name} has negative intensities, but motion is simulated on magnitudes: they turn positive"
+        )
+    return volume
+
+
+def _twin_name(path: Path) -> str:
+    """File name of a twin: the same, or .mha for what is read but not written as such (.mhd, DICOM folders)."""
+    suffix = image_suffix(path)
+    return path.name if suffix in WRITABLE else path.name[: len(path.name) - len(suffix)] + ".mha"
+
+
+def _write_modality(
+    case: Case, volumes: Mapping[str, Volume], modality: str, motion: Trajectory | Request | None, target: Path
+) -> dict[str, Any]:
+    """Corrupt one modality by a given or a drawn trajectory, or copy it; returns its entry in the record."""
+    volume = volumes[modality]
+    if motion is None:
+        _copy(case.paths[modality], volume, target)
+        return {"trajectory": None}
+    brain = np.any([other.array != 0 for other in volumes.values() if same_grid(other, volume)], axis=0)
+    image, mask = torch.from_numpy(volume.array), torch.from_numpy(brain)
+    if isinstance(motion, Request):
+        options = {"brain": mask, "seed": motion.seed, "axis": motion.axis, "preset": motion.preset}
+        corrupted, motion = corrupt_volume(image, volume.spacing_mm, motion.severity, case.case_id, modality, **options)
+    else:
+        corrupted = apply_trajectory(image, volume.spacing_mm, motion, brain=mask)
+    write_volume(target, volume.with_array(corrupted.numpy()))
+    decibels = _psnr(volume.array, corrupted.numpy(), brain)
+    return {"psnr_db": decibels, "msi_mm": motion.msi_mm, "trajectory": motion.to_json()}
+
+
+def _psnr(sharp: np.ndarray, corrupted: np.ndarray, brain: np.ndarray) -> float | None:
+    """PSNR in the brain, both on the sharp one's intensity window; None where they are equal."""
+    windowed, windows = window_intensities(sharp[None], brain)
+    decibels = psnr(apply_windows(corrupted[None], brain, windows)[0], windowed[0], brain)
+    return round(decibels, 4) if math.isfinite(decibels) else None
+
+
+def _copy(path: Path, volume: Volume, target: Path) -> None:
+    """Copy an image to its twin's name: byte for byte if that is its own name."""
+    if path.name == target.name:
+        write_bytes(target, read_bytes(path))
+    else:
+        write_volume(target, volume)
+
+
+def _copy_segmentation(case: Case, stage: Path) -> str | None:
+    """Copy the label map, which motion leaves valid; returns its name."""
+    if case.segmentation is None:
+        return None
+    name = _twin_name(case.segmentation)
+    _copy(case.segmentation, read_labels(case.segmentation), stage / name)
+    return name
+
+
+def _publish(stage: Path, folder: Path, record: Mapping[str, Any]) -> None:
+    """Move a finished twin into place, its record last; an earlier record goes first, as it would not fit."""
+    names = [entry["file"] for entry in record["modalities"].values()]
+    names += [record["segmentation"]] if record["segmentation"] else []
+    write_bytes(stage / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).unlink(missing_ok=True)
+        for name in (*names, RECORD):
+            os.replace(stage / name, folder / name)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); free some space or choose another folder with --out",
+            code="cannot-write",
+        ) from error
