@@ -11,28 +11,26 @@ printed and lie in `report.json`, the picture is `demo.png`. Research use only.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from DABSegCore import report as reports
 from DABSegCore.cases import Case, find_case, load_case
 from DABSegCore.checkpoint import shipped_weights
 from DABSegCore.devices import resolve_device
+from DABSegCore.errors import InputError
 from DABSegCore.figure import HEADINGS, case_panel
 from DABSegCore.labels import MODALITIES, REGIONS, regions_from_labels
 from DABSegCore.metrics import psnr, ssim
-from DABSegCore.motion import corrupt_case
-from DABSegCore.phantom import BRATS_SHAPE, VirtualPatient, virtual_patient, write_patient
-from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
+from DABSegCore.phantom import BRATS_SHAPE, virtual_patient, write_patient
+from DABSegCore.pipeline import Engine, Notebook, Options, load_engine, segment_case
 from DABSegCore.preprocess import apply_windows, prepare
 from DABSegCore.progress import Progress, run_command
+from DABSegCore.twin import Request, make_twin
 from DABSegCore.volume import read_labels, read_volume, write_png
 
 Table = dict[str, dict[str, float]]
@@ -47,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parse(argv)
     progress = Progress(args.progress)
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed} is negative; use 0 or more", code="bad-argument")
     engine = load_engine(args.weights or shipped_weights(), resolve_device(args.device), progress)
     report = run_demo(args.out, engine, seed=args.seed, severity=args.severity)
     if args.progress == "bar":
@@ -70,27 +70,17 @@ def run_demo(
     Returns:
         The report, as written.
     """
-    clock = Clock(engine.progress)
-    moved_name = f"motion S{severity}"
-    folders = {name: out / name.replace(" ", "-") / f"Virtual_{seed:03d}" for name in ("sharp", moved_name)}
-    with clock.stage("virtual patient"):
-        patient = virtual_patient(seed, shape)
-        write_patient(folders["sharp"], patient, folders["sharp"].name)
-    with clock.stage(moved_name):
-        write_patient(
-            folders[moved_name], _moved(patient, folders["sharp"].name, severity, seed), folders["sharp"].name
-        )
-    cases = {name: find_case(folder) for name, folder in folders.items()}
-    results = out / "results"
+    notes = Notebook(engine.progress)
+    cases = _make_cases(out, seed, severity, shape, notes)
     said = {}
     for name, case in cases.items():
-        with clock.stage(f"segment {name}"):
-            said[name], _ = segment_case(case, engine, results / folders[name].parent.name, Options(), overwrite=True)
-    with clock.stage("measure"):
-        pair = _pair(cases["sharp"], cases[moved_name], results / folders[moved_name].parent.name)
-        likeness = {moved_name: pair.likeness(pair.corrupted), "pseudo-clear": pair.likeness(pair.restored)}
-        write_png(out / "demo.png", _picture(pair, moved_name, likeness, f"Virtual patient {seed}"))
-    reference = reports.volumes_ml(regions_from_labels(patient.label), 1e-3)
+        with notes.stage(f"segment {name}"):
+            said[name], _ = segment_case(case, engine, _folder(out / "results", name), Options(), overwrite=True)
+    sharp, moved = cases
+    with notes.stage("measure"):
+        pair = _pair(cases[sharp], cases[moved], _folder(out / "results", moved))
+        likeness = {moved: pair.likeness(pair.corrupted), "pseudo-clear": pair.likeness(pair.restored)}
+        write_png(out / "demo.png", _picture(pair, moved, likeness, f"Virtual patient {seed}"))
     report = {
         "tool": "DABSeg",
         "notice": reports.NOTICE,
@@ -100,10 +90,10 @@ def run_demo(
         "device": str(engine.device),
         "weights": engine.weights,
         "dice": {name: r["dice"] for name, r in said.items()},
-        "volumes_ml": {"reference": reference, **{name: r["volumes_ml"] for name, r in said.items()}},
+        "volumes_ml": {"truth": pair.volumes_ml, **{name: r["volumes_ml"] for name, r in said.items()}},
         "psnr_db": {name: scores["psnr_db"] for name, scores in likeness.items()},
         "ssim": {name: scores["ssim"] for name, scores in likeness.items()},
-        "timings_s": clock.timings_s,
+        "timings_s": notes.timings_s,
     }
     reports.write_report(out / "report.json", report)
     return report
@@ -124,21 +114,6 @@ def summary(report: Mapping[str, Any]) -> str:
     return "\n" + "\n\n".join(parts) + "\n"
 
 
-@dataclass
-class Clock:
-    """Announces stages and takes their time."""
-
-    progress: Progress
-    timings_s: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.progress.stage(name)
-        start = time.perf_counter()
-        yield
-        self.timings_s[name] = round(time.perf_counter() - start, 3)
-
-
 @dataclass(frozen=True, eq=False)
 class Pair:
     """A sharp case, its corrupted twin and what was made of it, all in the corrupted one's intensity window.
@@ -156,6 +131,11 @@ class Pair:
     truth: np.ndarray
     segmentation: np.ndarray
 
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """True volume of every region; voxels are 1 mm."""
+        return reports.volumes_ml(self.truth, 1e-3)
+
     def likeness(self, images: np.ndarray) -> Table:
         """How near images [M, d, h, w] are to the sharp ones in the brain, by measure and modality."""
         pairs = dict(zip(MODALITIES, zip(images, self.sharp, strict=True), strict=True))
@@ -165,10 +145,21 @@ class Pair:
         }
 
 
-def _moved(patient: VirtualPatient, case_id: str, severity: int, seed: int) -> VirtualPatient:
-    """The patient as a scan with motion shows them."""
-    images, _ = corrupt_case(torch.from_numpy(patient.images), (1.0, 1.0, 1.0), severity, case_id, seed=seed)
-    return VirtualPatient(images.numpy(), patient.label, patient.affine)
+def _make_cases(out: Path, seed: int, severity: int, shape: tuple[int, int, int], notes: Notebook) -> dict[str, Case]:
+    """Write the sharp patient and the twin who moved; returns both cases by the names of the rows to come."""
+    sharp, moved = "sharp", f"motion S{severity}"
+    with notes.stage("virtual patient"):
+        case_id = f"Virtual_{seed:03d}"
+        folder = _folder(out, sharp) / case_id
+        write_patient(folder, virtual_patient(seed, shape), case_id)
+        case = find_case(folder)
+    with notes.stage(moved):
+        make_twin(case, _folder(out, moved), Request(severity, seed=seed), notes.progress, overwrite=True)
+    return {sharp: case, moved: find_case(_folder(out, moved) / case_id)}
+
+
+def _folder(parent: Path, name: str) -> Path:
+    return parent / name.replace(" ", "-")
 
 
 def _pair(sharp: Case, corrupted: Case, results: Path) -> Pair:

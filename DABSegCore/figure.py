@@ -20,7 +20,7 @@ _GAP, _MARGIN, _LINE = 6, 22, 30  # pixels
 _PAPER, _BLACK, _INK, _FAINT = (0.055, 0.06, 0.07), (0.0, 0.0, 0.0), (0.94, 0.94, 0.94), (0.60, 0.62, 0.65)
 _OUTLINE_PX, _HALO_PX = 1.6, 3.4
 # Where regions share an edge their outlines would hide each other; these levels set them half a voxel apart.
-_LEVELS = {"ET": 0.5, "TC": 0.35, "WT": 0.2}
+_LEVELS = {"ET": 0.5, "TC": 0.25, "WT": 0.12}
 
 
 def tumour_slice(regions: np.ndarray | None, brain: np.ndarray) -> int:

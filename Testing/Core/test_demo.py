@@ -12,6 +12,7 @@ import torch
 from DABSegCore.checkpoint import save_checkpoint
 from DABSegCore.config import SMALL
 from DABSegCore.demo import Pair, main, run_demo, summary
+from DABSegCore.errors import InputError
 from DABSegCore.labels import regions_from_labels
 from DABSegCore.metrics import dice
 from DABSegCore.models import build_model
@@ -38,7 +39,7 @@ def test_what_it_leaves_and_says(tmp_path, untrained):
     truth = regions_from_labels(read_labels(tmp_path / "sharp/Virtual_007/Virtual_007_seg.nii.gz").array)
     found = regions_from_labels(read_labels(tmp_path / "results/motion-S2/Virtual_007_seg.nii.gz").array)
     assert report["dice"]["motion S2"]["WT"] == pytest.approx(dice(found[2], truth[2]), abs=1e-4)
-    assert report["volumes_ml"]["reference"]["WT"] == pytest.approx(np.count_nonzero(truth[2]) / 1000, abs=1e-4)
+    assert report["volumes_ml"]["truth"]["WT"] == pytest.approx(np.count_nonzero(truth[2]) / 1000, abs=1e-4)
 
     sharp, moved = (
         read_volume(tmp_path / name / "Virtual_007/Virtual_007_t2.nii.gz").array for name in ("sharp", "motion-S2")
@@ -62,8 +63,6 @@ def test_likeness_by_hand():
 
 
 def test_absent_weights_are_told_before_anything_is_made(tmp_path):
-    from DABSegCore.errors import InputError
-
     with pytest.raises(InputError):
         main(["--out", str(tmp_path / "demo"), "--weights", str(tmp_path / "none.pt"), "--progress", "quiet"])
     assert not (tmp_path / "demo").exists()
