@@ -110,8 +110,10 @@ def _image(
     mask = brain > 0
     label = label_of(tumour.core, tumour.rim, tumour.oedema, np.where(mask, 1 - weights[0], 0))
     label[~mask] = 0
-    vessels = _vessels(seed, weights[0], brain, label, target)
+    ventricles = upsample(anatomy.ventricles, source, target)
+    vessels = _vessels(seed, weights[0], brain, ventricles, target) * (label == 0)
     shares = _shares(seed, tumour, label, weights, target, voxel)
+    shares["oedema"] = np.maximum(shares["oedema"], _caps(seed, ventricles, target) * weights[2])
     edge = _edge(seed, brain, target)
     images = np.stack(
         [acquire(edge * mix(weights, shares, vessels, seed, m), mask, target, seed, m) for m in MODALITIES]
@@ -129,8 +131,8 @@ def _shares(
     cortex = 1 - np.float32(0.35) * weights[1]
     oedema = np.where(label > 0, strength * depth * cortex, 0).astype(np.float32)
     core = share(tumour.core, voxel) * (label > 0)
-    rim = np.where(label == ENHANCING, np.clip(0.72 + 0.28 * smooth_noise(grid, 8.0, rng, 16), 0.4, 1.25), 0)
-    texture = np.stack([smooth_noise(grid, 20.0, rng, 14), smooth_noise(grid, 8.0, rng, 16)])
+    rim = np.where(label == ENHANCING, np.clip(0.78 + 0.25 * smooth_noise(grid, 8.0, rng, 40), 0.5, 1.25), 0)
+    texture = np.stack([smooth_noise(grid, 20.0, rng, 14), smooth_noise(grid, 8.0, rng, 40)])
     return {"oedema": oedema, "necrosis": core, "enhancing": rim.astype(np.float32), "texture": texture}
 
 
@@ -140,14 +142,22 @@ def _edge(seed: int, brain: np.ndarray, grid: Grid) -> np.ndarray:
     return np.clip(np.maximum(brain / np.maximum(depth_mm, 0.1), 0.15), 0, 1)
 
 
-def _vessels(seed: int, fluid: np.ndarray, brain: np.ndarray, label: np.ndarray, grid: Grid) -> np.ndarray:
-    """Share of vessel: branches in the sulci, the sagittal sinus and remnants of dura at the rim [D, H, W]."""
+def _caps(seed: int, ventricles: np.ndarray, grid: Grid) -> np.ndarray:
+    """Share of the harmless bright caps that ageing paints around the ventricles; no part of the tumour [D, H, W]."""
+    rng = generator(seed, "caps")
+    patches = np.clip(smooth_noise(grid, 30.0, rng, 12), 0, 1)
+    return np.float32(0.6 * rng.beta(1.2, 2.5)) * patches * np.exp(np.minimum(ventricles, 0) / np.float32(3.0))
+
+
+def _vessels(seed: int, fluid: np.ndarray, brain: np.ndarray, ventricles: np.ndarray, grid: Grid) -> np.ndarray:
+    """Share of vessel: branches in sulci, choroid plexus, sagittal sinus, remnants of dura at the rim [D, H, W]."""
     rng = generator(seed, "vessels")
     branches = np.clip(2.0 * (smooth_noise(grid, 9.0, rng, 16) - 0.55), 0, 1) * fluid
+    choroid = (np.abs(grid.y - 28.0) < 14.0)[:, None] * np.float32(0.5)
+    branches *= np.where(ventricles > -1.0, choroid, 1)
     dura = np.clip(smooth_noise(grid, 40.0, rng, 12) - 0.6, 0, 1) * (brain < 2.5)
     sinus = (np.abs(grid.x) < 3.5).astype(np.float32) * (brain < 4.0) * (grid.z[:, None, None] > 0)
-    vessels = np.maximum(np.maximum(branches, 0.7 * dura), 0.8 * sinus * fluid)
-    return np.where(label > 0, 0, np.clip(vessels, 0, 1)).astype(np.float32)
+    return np.maximum(np.maximum(branches, 0.7 * dura), 0.8 * sinus * fluid).astype(np.float32)
 
 
 def _grid(shape: tuple[int, int, int], spacing_mm: float) -> tuple[Grid, tuple[slice, slice, slice]]:

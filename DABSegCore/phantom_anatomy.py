@@ -109,7 +109,8 @@ def brainstem(place: np.ndarray) -> np.ndarray:
 def ventricles(place: np.ndarray, scale: float) -> np.ndarray:
     """Depth in mm below the walls of the lateral, third and fourth ventricles; `scale` multiplies their calibre."""
     x, y, z = np.abs(place[0]), place[1], place[2]
-    lateral = tube(0.9 * x, y, 0.62 * z, tuple((0.9 * k[0], k[1], 0.62 * k[2], k[3]) for k in VENTRICLE), scale)
+    lean = x - 0.35 * (z - 15.0)
+    lateral = tube(0.9 * lean, y, 0.62 * z, tuple((0.9 * k[0], k[1], 0.62 * k[2], k[3]) for k in VENTRICLE), scale)
     for horn in (OCCIPITAL_HORN, TEMPORAL_HORN):
         lateral = np.maximum(lateral, tube(x, y, z, horn, scale))
     lateral = np.minimum(lateral, x - 0.9)  # the septum pellucidum
@@ -140,7 +141,7 @@ def clefts(place: np.ndarray, width_mm: float) -> np.ndarray:
     """Distance in mm to the interhemispheric and Sylvian fissures and the insular cistern (negative inside)."""
     x, y, z = np.abs(place[0]), place[1], place[2]
     arch, _ = callosum(place)
-    midplane = np.maximum(np.maximum(x - width_mm, arch), -10.0 - z - 0.5 * np.maximum(-25.0 - y, 0))
+    midplane = np.maximum(np.maximum(x - width_mm, arch), -10.0 - z - np.maximum(-22.0 - y, 0))
     roof = -9.0 + 0.33 * (y + 20.0) - 0.012 * (x - 40.0) ** 2
     sylvian = np.maximum(np.abs(z - roof) - 1.2 * width_mm, np.maximum(36.0 - x, np.abs(y + 3.0) - 36.0))
     wall = np.abs(x - 37.0 + 0.012 * (y + 4.0) ** 2) - width_mm

@@ -1,4 +1,4 @@
-"""Contrast: from tissue weights and labels to four scanner images - relative brightness, vessels, bias, slices, noise."""
+"""Contrast: from tissue weights and labels to four scanner images: brightness, bias, slices, noise."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 from scipy import ndimage
 
 from DABSegCore.labels import MODALITIES
-from DABSegCore.phantom_fields import Grid, generator, waves
+from DABSegCore.phantom_fields import Grid, generator, lattice, upsample, waves
 
 BRIGHTNESS = {  # tissue order csf, gm, wm, deep; then oedema, necrosis, enhancing tumour, vessel
     "t1": (0.26, 0.77, 1.00, 0.84, 0.76, 0.64, 0.74, 0.85),
-    "t1ce": (0.26, 0.77, 0.96, 0.84, 0.77, 0.58, 1.60, 2.70),
-    "t2": (1.00, 0.42, 0.31, 0.36, 0.58, 0.80, 0.58, 0.15),
-    "flair": (0.20, 0.80, 0.66, 0.78, 1.27, 1.16, 1.17, 0.40),
+    "t1ce": (0.26, 0.77, 0.96, 0.84, 0.77, 0.60, 1.50, 2.70),
+    "t2": (1.00, 0.42, 0.31, 0.36, 0.57, 0.78, 0.54, 0.15),
+    "flair": (0.20, 0.80, 0.66, 0.78, 1.27, 1.08, 1.04, 0.40),
 }
 SPREAD = {  # standard deviation of the logarithm, patient by patient
     "t1": (0.14, 0.09, 0.03, 0.06, 0.09, 0.16, 0.10, 0.2),
-    "t1ce": (0.14, 0.09, 0.03, 0.06, 0.08, 0.20, 0.22, 0.2),
+    "t1ce": (0.14, 0.09, 0.03, 0.06, 0.08, 0.20, 0.15, 0.2),
     "t2": (0.06, 0.14, 0.14, 0.13, 0.20, 0.16, 0.22, 0.3),
     "flair": (0.28, 0.06, 0.09, 0.07, 0.12, 0.18, 0.15, 0.2),
 }
@@ -32,19 +32,9 @@ def draw_brightness(seed: int, modality: str) -> np.ndarray:
 
 
 def smooth_noise(grid: Grid, wavelength_mm: float, rng: np.random.Generator, count: int = 10) -> np.ndarray:
-    """Slow noise on the image grid, evaluated on every fourth voxel, float32 [D, H, W]."""
-    coarse = Grid(*(np.append(a[::4], a[-1] + 4 * (a[1] - a[0])) for a in (grid.z, grid.y, grid.x)))
-    return _stretch(waves(coarse.points(), wavelength_mm, rng, count), grid, 4)
-
-
-def _stretch(coarse: np.ndarray, grid: Grid, factor: int) -> np.ndarray:
-    """Linear interpolation of values on every `factor`-th voxel onto the whole grid."""
-    for axis, length in enumerate((len(grid.z), len(grid.y), len(grid.x))):
-        low, part = np.divmod(np.arange(length), factor)
-        weight = (part / factor).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        below = coarse.take(low, axis)
-        coarse = below + weight * (coarse.take(np.minimum(low + 1, coarse.shape[axis] - 1), axis) - below)
-    return coarse
+    """Unit noise of one wavelength on the image grid, whatever its spacing, float32 [D, H, W]."""
+    coarse = lattice(float(np.clip(wavelength_mm / 4.5, 2.0, 12.0)))
+    return upsample(waves(coarse.points(), wavelength_mm, rng, count), coarse, grid)
 
 
 def mix(weights: np.ndarray, tumour: dict, vessels: np.ndarray, seed: int, modality: str) -> np.ndarray:
@@ -65,7 +55,7 @@ def mix(weights: np.ndarray, tumour: dict, vessels: np.ndarray, seed: int, modal
     image = np.tensordot(values[:4], weights, axes=1)
     image += vessels * (values[7] - image)
     for name, value, spread in zip(("oedema", "necrosis", "enhancing"), values[4:7], (0.10, 0.15, 0.16), strict=True):
-        uneven = np.tensordot(rng.normal(0, spread, 2).astype(np.float32), tumour["texture"], axes=1)
+        uneven = np.tensordot(rng.normal(0, (spread, 0.5 * spread)).astype(np.float32), tumour["texture"], axes=1)
         image += tumour[name] * (value * np.clip(1 + uneven, 0.55, 1.6) - image)
     return image
 

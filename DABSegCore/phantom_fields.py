@@ -25,9 +25,9 @@ class Grid:
         return np.stack([x, y, z]).astype(np.float32)
 
 
-def lattice(half_mm: tuple[float, float, float] = (84.0, 100.0, 80.0)) -> Grid:
-    """The lattice that holds every possible brain; half edges in (z, y, x) order."""
-    return Grid(*(np.arange(-half, half + LATTICE_MM, LATTICE_MM) for half in half_mm))
+def lattice(step_mm: float = LATTICE_MM) -> Grid:
+    """The lattice that holds every possible brain."""
+    return Grid(*(np.arange(-half, half + step_mm, step_mm) for half in (84.0, 100.0, 80.0)))
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

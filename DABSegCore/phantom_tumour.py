@@ -34,7 +34,7 @@ def draw_foci(seed: int, build: Build) -> tuple[Focus, ...]:
     rng = generator(seed, "tumour")
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     small, large = (12.0, 30.0) if kind == "non-enhancing" else (7.0, 29.0)
-    radius = float(small + (large - small) * rng.beta(1.7, 2.0))
+    radius = float(small + (large - small) * rng.beta(1.9, 1.9))
     first = Focus(
         kind=kind,
         centre_mm=_site(seed, build, rng, radius, None),
@@ -116,7 +116,7 @@ def grow_tumour(points: np.ndarray, anatomy: Anatomy, build: Build, foci: tuple[
         crossing = np.where(anatomy.callosum > -3, 0.75, 0.0).astype(np.float32)
         passage = np.clip((side + 1.0) / 2.0, crossing, 1)
         core = np.minimum(core, np.where(anatomy.callosum > -4, 50.0, side - 1.0))
-        finger = 1 + 0.55 * waves(points, 34.0, rng, 16) + 0.3 * waves(points, 13.0, rng, 16)
+        finger = 1 + 0.48 * waves(points, 34.0, rng, 16) + 0.3 * waves(points, 13.0, rng, 16)
         reach = focus.oedema_mm * np.clip(finger, 0.1, 2.2) * passage * (0.18 + 0.82 * white)
         oedema = np.minimum(core + reach, -0.5 - anatomy.ventricles)
         one = TumourFields(core.astype(np.float32), rim.astype(np.float32), oedema.astype(np.float32))
