@@ -28,9 +28,7 @@ def text_coverage(text: str, face: Face = "text") -> np.ndarray:
     return np.concatenate(letters, axis=1) if letters else np.zeros((glyphs[" "].shape[0], 0), np.float32)
 
 
-def paint(
-    canvas: np.ndarray, coverage: np.ndarray, top: float, left: float, colour: tuple[float, ...]
-) -> None:
+def paint(canvas: np.ndarray, coverage: np.ndarray, top: float, left: float, colour: tuple[float, ...]) -> None:
     """Lay a colour over the canvas where the coverage says; what falls off the canvas is lost.
 
     Args:

@@ -98,6 +98,4 @@ def _box_with_margin(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
 def _same_shape(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) -> None:
     shapes = {np.shape(array) for array in (first, second, mask) if array is not None}
     if len(shapes) > 1:
-        raise ValueError(
-            f"arrays to compare must have one shape, not {' and '.join(map(str, sorted(shapes)))}"
-        )
+        raise ValueError(f"arrays to compare must have one shape, not {' and '.join(map(str, sorted(shapes)))}")

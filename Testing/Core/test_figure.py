@@ -86,9 +86,7 @@ def test_text_is_as_wide_as_its_letters_and_unknown_ones_are_spelt_plainly():
     assert text_coverage("T1", "title").shape[0] > text_coverage("T1").shape[0]
 
 
-@pytest.mark.parametrize(
-    ("top", "left", "covered"), [(0, 0, 4), (-1, 0, 2), (3, 3, 1), (9, 9, 0), (-5, 0, 0)]
-)
+@pytest.mark.parametrize(("top", "left", "covered"), [(0, 0, 4), (-1, 0, 2), (3, 3, 1), (9, 9, 0), (-5, 0, 0)])
 def test_paint_loses_what_falls_off(top, left, covered):
     canvas = np.zeros((4, 4, 3), np.float32)
     paint(canvas, np.ones((2, 2)), top, left, (1.0, 1.0, 1.0))

@@ -109,7 +109,5 @@ def test_against_monai():
     assert ssim(image, reference, inner) == pytest.approx(float(theirs.mean()), abs=1e-5)
     assert psnr(image, reference) == pytest.approx(float(metrics.PSNRMetric(max_val=1.0)(a, b)), abs=1e-5)
     prediction, truth = image > 0.5, reference > 0.5
-    overlap = metrics.DiceMetric()(
-        torch.from_numpy(prediction)[None, None], torch.from_numpy(truth)[None, None]
-    )
+    overlap = metrics.DiceMetric()(torch.from_numpy(prediction)[None, None], torch.from_numpy(truth)[None, None])
     assert dice(prediction, truth) == pytest.approx(float(overlap), abs=1e-6)

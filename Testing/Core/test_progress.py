@@ -78,9 +78,7 @@ def test_eta_of_unknown_total_is_null():
 
 def test_numbers_json_cannot_say_are_null():
     stream = io.StringIO()
-    Progress("json", stream).metric(
-        dice=float("nan"), psnr=np.float32("inf"), nested={"volume_ml": [1, float("nan")]}
-    )
+    Progress("json", stream).metric(dice=float("nan"), psnr=np.float32("inf"), nested={"volume_ml": [1, float("nan")]})
     line = events(stream)[0]
     assert (line["dice"], line["psnr"], line["nested"]) == (None, None, {"volume_ml": [1, None]})
 
