@@ -214,15 +214,16 @@ def test_a_change_restores_in_the_units_of_the_input():
     assert np.count_nonzero(difference) == 1
 
 
-def test_restored_voxels_stay_within_the_window_or_their_own_excess():
+def test_restored_voxels_stay_within_the_window_but_for_their_own_excess():
     """A network that answers 5 or -5 everywhere gives the brightest or darkest of the window, no more."""
     images = a_head()
     prepared = prepare(images, BRATS)
     low, high = (prepared.windows[:, side, None, None, None] for side in (0, 1))
     inside = np.broadcast_to((images != 0).any(axis=0), images.shape)
-    for answer, expected in ((5.0, np.maximum(images, high)), (-5.0, images.clip(None, low) + (images - high).clip(0))):
+    excess = images - np.clip(images, low, high)
+    for answer, bound in ((5.0, high), (-5.0, low)):
         restored = prepared.restore_intensity(np.full_like(prepared.image, answer))
-        np.testing.assert_allclose(restored[inside], expected[inside], rtol=1e-4)
+        np.testing.assert_allclose(restored[inside], (bound + excess)[inside], atol=1e-3)
 
 
 @pytest.mark.parametrize("name", AFFINES)
