@@ -152,14 +152,17 @@ def _whole_fits(model: nn.Module, image: Tensor) -> bool:
 
 
 @torch.inference_mode()
-def bytes_per_voxel(model: nn.Module, channels: int, edge: int = 32, live: float = 6.0) -> float:
-    """Rough peak memory of a forward per input voxel, from the largest tensor a layer makes of a small probe.
+def bytes_per_voxel(model: nn.Module, channels: int, edge: int = 32) -> float:
+    """Rough peak memory of a forward per input voxel.
+
+    Taken from the largest tensor any layer makes of a small probe: three of that size live at once (input, output,
+    work space), beside 40 numbers a voxel for input, results and skips. Measured on a CPU in bytes per voxel, with
+    this estimate in brackets: `small` 220 (208), `base` 2300 (3230), `paper` 1090 (2920).
 
     Args:
         model: The network; it is moved to the CPU.
         channels: Input channels M.
         edge: Edge of the probe in voxels.
-        live: How many tensors of that size are taken to live at once (input, output, work space, skips).
     """
     largest = 0
 
@@ -174,7 +177,7 @@ def bytes_per_voxel(model: nn.Module, channels: int, edge: int = 32, live: float
     finally:
         for hook in hooks:
             hook.remove()
-    return live * 4 * largest / edge**3  # float32
+    return 4 * (3 * largest / edge**3 + 40)  # float32
 
 
 def _run(

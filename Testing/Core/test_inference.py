@@ -174,7 +174,7 @@ def test_whole_volume_is_skipped_where_memory_is_short(monkeypatch: pytest.Monke
     image = an_image(8, 8, 200)
     said: list[str] = []
     need = bytes_per_voxel(Pointwise(), 4) * image[0].numel()
-    assert need == 6 * 4 * 4 * image[0].numel()  # the largest layer makes four channels of four bytes
+    assert need == 4 * (3 * 4 + 40) * image[0].numel()  # the largest layer makes four channels of four bytes
     monkeypatch.setattr(inference, "available_memory", lambda: int(need * 1.2))
     assert infer(Pointwise(), image, autocast="off", on_event=said.append).plan.window == WINDOWS[0]
     assert "may not fit" in said[0]
