@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
-from DABSegCore.labels import ENHANCING, MODALITIES
+from DABSegCore.labels import MODALITIES
 from DABSegCore.phantom_anatomy import Anatomy, Build, cerebrum, draw_build, grow, tissue_weights, to_anatomy
-from DABSegCore.phantom_contrast import acquire, mix, smooth_noise
-from DABSegCore.phantom_fields import Grid, generator, lattice, share, upsample
+from DABSegCore.phantom_contrast import acquire, mix
+from DABSegCore.phantom_detail import caps, edge, shares, vessels
+from DABSegCore.phantom_fields import Grid, lattice, upsample
 from DABSegCore.phantom_tumour import (
     Focus,
     TumourFields,
@@ -21,6 +23,7 @@ from DABSegCore.phantom_tumour import (
     label_of,
     on_grid,
 )
+from DABSegCore.volume import Volume, write_volume
 
 BRATS_SHAPE = (155, 240, 240)
 BRAIN_CENTRE = (73.0, 129.0, 119.5)
@@ -57,21 +60,11 @@ def virtual_patient(seed: int, shape: tuple[int, int, int] = BRATS_SHAPE, spacin
     Returns:
         The patient.
     """
-    source, (target, box), affine = lattice(), _grid(shape, spacing_mm), _affine(shape, spacing_mm)
-    build = draw_build(seed)
-    foci = draw_foci(seed, build)
-    points = source.points()
-    skull_place = to_anatomy(points, build, seed)
-    place = to_anatomy(displace(points, cerebrum(skull_place), foci), build, seed)
-    anatomy = grow(skull_place, place, build, seed)
-    tumour = on_grid(grow_tumour(points, anatomy, build, foci, seed), source, target)
-    brain = upsample(anatomy.brain, source, target)
-    images, label = _image(seed, anatomy, tumour, brain, (source, target), build, foci)
-    full = np.zeros((len(MODALITIES), *shape), dtype=np.float32)
-    full[(slice(None), *box)] = images
-    whole = np.zeros(shape, dtype=np.uint8)
-    whole[box] = label
-    return VirtualPatient(full, whole, affine)
+    head, (target, box) = _head(seed), _grid(shape, spacing_mm)
+    images = np.zeros((len(MODALITIES), *shape), dtype=np.float32)
+    label = np.zeros(shape, dtype=np.uint8)
+    images[(slice(None), *box)], label[box] = _scan(seed, head, target)
+    return VirtualPatient(images, label, _affine(shape, spacing_mm))
 
 
 def write_patient(folder: Path, patient: VirtualPatient, case_id: str) -> None:
@@ -85,8 +78,6 @@ def write_patient(folder: Path, patient: VirtualPatient, case_id: str) -> None:
     Raises:
         InputError: If a file cannot be written.
     """
-    from DABSegCore.volume import Volume, write_volume
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for modality, image in zip(MODALITIES, patient.images, strict=True):
@@ -94,70 +85,50 @@ def write_patient(folder: Path, patient: VirtualPatient, case_id: str) -> None:
     write_volume(folder / f"{case_id}_seg.nii.gz", Volume(patient.label, patient.affine))
 
 
-def _image(
-    seed: int,
-    anatomy: Anatomy,
-    tumour: TumourFields,
-    brain: np.ndarray,
-    grids: tuple[Grid, Grid],
-    build: Build,
-    foci: tuple[Focus, ...],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images [M, D, H, W] and label [D, H, W] on the image grid's box."""
-    source, target = grids
-    voxel = float(target.x[1] - target.x[0])
-    weights = tissue_weights(anatomy, source, target, build, effacement(tumour.core, foci))
-    mask = brain > 0
-    label = label_of(tumour.core, tumour.rim, tumour.oedema, np.where(mask, 1 - weights[0], 0))
-    label[~mask] = 0
-    ventricles = upsample(anatomy.ventricles, source, target)
-    vessels = _vessels(seed, weights[0], brain, ventricles, target) * (label == 0)
-    shares = _shares(seed, tumour, label, weights, target, voxel)
-    shares["oedema"] = np.maximum(shares["oedema"], _caps(seed, ventricles, target) * weights[2])
-    edge = _edge(seed, brain, target)
-    images = np.stack(
-        [acquire(edge * mix(weights, shares, vessels, seed, m), mask, target, seed, m) for m in MODALITIES]
-    )
-    return images, label
+@dataclass(frozen=True)
+class _Head:
+    """A head with its tumour, as fields on the lattice."""
+
+    build: Build
+    foci: tuple[Focus, ...]
+    anatomy: Anatomy
+    tumour: TumourFields
 
 
-def _shares(
-    seed: int, tumour: TumourFields, label: np.ndarray, weights: np.ndarray, grid: Grid, voxel: float
-) -> dict[str, np.ndarray]:
-    """How far each voxel looks like oedema, necrosis and enhancing tumour, 0 to 1 [D, H, W] each."""
-    rng = generator(seed, "tumour texture")
-    strength = np.clip(0.82 + 0.16 * smooth_noise(grid, 18.0, rng, 14), 0.45, 1.0)
-    depth = np.clip(0.5 + tumour.oedema / np.float32(9.0), 0, 1)
-    cortex = 1 - np.float32(0.35) * weights[1]
-    oedema = np.where(label > 0, strength * depth * cortex, 0).astype(np.float32)
-    core = share(tumour.core, voxel) * (label > 0)
-    rim = np.where(label == ENHANCING, np.clip(0.78 + 0.25 * smooth_noise(grid, 8.0, rng, 40), 0.5, 1.25), 0)
-    texture = np.stack([smooth_noise(grid, 20.0, rng, 14), smooth_noise(grid, 8.0, rng, 40)])
-    return {"oedema": oedema, "necrosis": core, "enhancing": rim.astype(np.float32), "texture": texture}
+def _head(seed: int) -> _Head:
+    """Draw and grow the head of one patient: skull, tumour, and the brain that the tumour has pushed aside."""
+    build = draw_build(seed)
+    foci = draw_foci(seed, build)
+    points = lattice().points()
+    skull_place = to_anatomy(points, build, seed)
+    place = to_anatomy(displace(points, cerebrum(skull_place), foci), build, seed)
+    anatomy = grow(skull_place, place, build, seed)
+    return _Head(build, foci, anatomy, grow_tumour(points, anatomy, build, foci, seed))
 
 
-def _edge(seed: int, brain: np.ndarray, grid: Grid) -> np.ndarray:
-    """How the stripped skull darkens the outermost voxels, patch by patch: a factor in [0.15, 1] [D, H, W]."""
-    depth_mm = np.float32(1.2) + smooth_noise(grid, 35.0, generator(seed, "edge"), 12)
-    return np.clip(np.maximum(brain / np.maximum(depth_mm, 0.1), 0.15), 0, 1)
+def _scan(seed: int, head: _Head, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Images float32 [M, D, H, W] and labels uint8 [D, H, W] of a head on an image grid."""
+    tumour = on_grid(head.tumour, lattice(), grid)
+    depth, ventricles = (upsample(f, lattice(), grid) for f in (head.anatomy.brain, head.anatomy.ventricles))
+    brain = _without_holes(depth > 0)
+    weights = tissue_weights(head.anatomy, lattice(), grid, head.build, effacement(tumour.core, head.foci))
+    fluid, grey, white, _ = weights
+    label = label_of(tumour, np.where(brain, 1 - fluid, 0))
+    label[~brain] = 0
+    parts = shares(seed, tumour, label, grey, grid)
+    parts["oedema"] = np.maximum(parts["oedema"], caps(seed, ventricles, grid) * white)
+    blood = vessels(seed, fluid, depth, ventricles, grid) * (label == 0)
+    rim = edge(seed, depth, grid)
+    images = [acquire(rim * mix(weights, parts, blood, seed, m), brain, grid, seed, m) for m in MODALITIES]
+    return np.stack(images), label
 
 
-def _caps(seed: int, ventricles: np.ndarray, grid: Grid) -> np.ndarray:
-    """Share of the harmless bright caps that ageing paints around the ventricles; no part of the tumour [D, H, W]."""
-    rng = generator(seed, "caps")
-    patches = np.clip(smooth_noise(grid, 30.0, rng, 12), 0, 1)
-    return np.float32(0.6 * rng.beta(1.2, 2.5)) * patches * np.exp(np.minimum(ventricles, 0) / np.float32(3.0))
-
-
-def _vessels(seed: int, fluid: np.ndarray, brain: np.ndarray, ventricles: np.ndarray, grid: Grid) -> np.ndarray:
-    """Share of vessel: branches in sulci, choroid plexus, sagittal sinus, remnants of dura at the rim [D, H, W]."""
-    rng = generator(seed, "vessels")
-    branches = np.clip(2.0 * (smooth_noise(grid, 9.0, rng, 16) - 0.55), 0, 1) * fluid
-    choroid = (np.abs(grid.y - 28.0) < 14.0)[:, None] * np.float32(0.5)
-    branches *= np.where(ventricles > -1.0, choroid, 1)
-    dura = np.clip(smooth_noise(grid, 40.0, rng, 12) - 0.6, 0, 1) * (brain < 2.5)
-    sinus = (np.abs(grid.x) < 3.5).astype(np.float32) * (brain < 4.0) * (grid.z[:, None, None] > 0)
-    return np.maximum(np.maximum(branches, 0.7 * dura), 0.8 * sinus * fluid).astype(np.float32)
+def _without_holes(mask: np.ndarray) -> np.ndarray:
+    """The mask with every hole filled: all but the largest part of its background [D, H, W]."""
+    parts, _ = ndimage.label(~mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return parts != sizes.argmax()
 
 
 def _grid(shape: tuple[int, int, int], spacing_mm: float) -> tuple[Grid, tuple[slice, slice, slice]]:
@@ -175,5 +146,5 @@ def _affine(shape: tuple[int, int, int], spacing_mm: float) -> np.ndarray:
     """Voxel index (i, j, k) to RAS mm; the middle of the brain keeps its place in space whatever the grid."""
     corner = [c - c / full * n * spacing_mm for c, full, n in zip(BRAIN_CENTRE, BRATS_SHAPE, shape, strict=True)]
     affine = np.diag([-spacing_mm, -spacing_mm, spacing_mm, 1.0])
-    affine[:3, 3] = -corner[2], BRATS_SHAPE[1] - 1 - corner[1], corner[0]
+    affine[:3, 3] = 0.0 - corner[2], BRATS_SHAPE[1] - 1 - corner[1], corner[0]
     return affine

@@ -216,7 +216,7 @@ def tissue_weights(anatomy: Anatomy, source: Grid, target: Grid, build: Build, e
     Returns:
         Weights that sum to 1, float32 [T, D, H, W], T as in `TISSUES`.
     """
-    voxel = float(target.x[1] - target.x[0])
+    voxel = target.spacing_mm
     fields = {n: upsample(getattr(anatomy, n), source, target) for n in Anatomy.__dataclass_fields__ if n != "brain"}
     pial = pial_distance(fields["cortex"], fields["sheet"], fields["fold"], build.sulcus_mm * (1 - effaced))
     weights = np.zeros((len(TISSUES), *pial.shape), dtype=np.float32)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from DABSegCore.labels import MODALITIES
-from DABSegCore.phantom_fields import Grid, generator, lattice, upsample, waves
+from DABSegCore.phantom_fields import Grid, generator, smooth_noise
 
 BRIGHTNESS = {  # tissue order csf, gm, wm, deep; then oedema, necrosis, enhancing tumour, vessel
     "t1": (0.26, 0.77, 1.00, 0.84, 0.76, 0.64, 0.74, 0.85),
@@ -29,12 +28,6 @@ def draw_brightness(seed: int, modality: str) -> np.ndarray:
     """Brightness of four tissues, oedema, necrosis, enhancing tumour and vessels in one patient's modality [8]."""
     rng = generator(seed, f"brightness/{modality}")
     return np.asarray(BRIGHTNESS[modality]) * np.exp(rng.normal(0, SPREAD[modality]))
-
-
-def smooth_noise(grid: Grid, wavelength_mm: float, rng: np.random.Generator, count: int = 10) -> np.ndarray:
-    """Unit noise of one wavelength on the image grid, whatever its spacing, float32 [D, H, W]."""
-    coarse = lattice(float(np.clip(wavelength_mm / 4.5, 2.0, 12.0)))
-    return upsample(waves(coarse.points(), wavelength_mm, rng, count), coarse, grid)
 
 
 def mix(weights: np.ndarray, tumour: dict, vessels: np.ndarray, seed: int, modality: str) -> np.ndarray:
@@ -74,21 +67,18 @@ def acquire(image: np.ndarray, brain: np.ndarray, grid: Grid, seed: int, modalit
         Image, float32 [D, H, W], positive in the brain and exactly 0 outside.
     """
     rng = generator(seed, f"scan/{modality}")
-    spacing = float(grid.x[1] - grid.x[0])
     bias = rng.uniform(0.03, 0.13) * smooth_noise(grid, float(rng.uniform(120, 220)), rng)
     texture = rng.uniform(0.01, 0.025) * smooth_noise(grid, 14.0, rng, 16)
     scale = SCALE[modality] * np.exp(rng.normal(0, 0.45))
-    noise = float(rng.uniform(0.008, 0.035))
-    blur = float(rng.uniform(0.25, 0.75)) / spacing
-    thick = max(1, round(float(rng.uniform(2.5, 5.5)) / spacing)) if rng.random() < THICK_SLICES[modality] else 1
-    axis = 0 if rng.random() < 0.85 else 2
-    signal = ndimage.gaussian_filter(
-        image * (1 + bias + texture), [blur / 2 if a == axis and thick == 1 else blur for a in range(3)]
-    )
-    signal = _slices(signal, axis, thick)
-    noise_re, noise_im = (rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(noise) for _ in range(2))
-    signal = np.sqrt((signal + noise_re) ** 2 + noise_im**2)
-    signal = _between_slices(signal, axis, thick, image.shape[axis])
+    noise = np.float32(rng.uniform(0.008, 0.035))
+    blur = rng.uniform(0.25, 0.75) / grid.spacing_mm
+    slice_mm = rng.uniform(2.5, 5.5)
+    thick = max(1, round(slice_mm / grid.spacing_mm)) if rng.random() < THICK_SLICES[modality] else 1
+    axis = 0 if rng.random() < 0.85 else 2  # axial, now and then sagittal
+    width = [blur / 2 if a == axis and thick == 1 else blur for a in range(3)]
+    signal = _slices(ndimage.gaussian_filter(image * (1 + bias + texture), width), axis, thick)
+    real, imaginary = (noise * rng.standard_normal(signal.shape, dtype=np.float32) for _ in range(2))
+    signal = _between_slices(np.hypot(signal + real, imaginary), axis, thick, image.shape[axis])
     return np.where(brain, np.maximum(signal, 1e-3) * np.float32(scale), 0).astype(np.float32)
 
 
@@ -110,6 +100,3 @@ def _between_slices(slabs: np.ndarray, axis: int, thick: int, length: int) -> np
     weight = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
     below = slabs.take(low, axis)
     return below + weight * (slabs.take(low + 1, axis) - below)
-
-
-__all__ = ["BRIGHTNESS", "MODALITIES", "acquire", "draw_brightness", "mix", "smooth_noise"]

@@ -19,6 +19,11 @@ class Grid:
     y: np.ndarray
     x: np.ndarray
 
+    @property
+    def spacing_mm(self) -> float:
+        """Edge of the cubic voxels."""
+        return float(self.x[1] - self.x[0])
+
     def points(self) -> np.ndarray:
         """Coordinates (x, y, z) of every point, float32 [3, D, H, W]."""
         z, y, x = np.meshgrid(self.z, self.y, self.x, indexing="ij")
@@ -76,6 +81,12 @@ def waves(points: np.ndarray, wavelength_mm: float, rng: np.random.Generator, co
     for (kx, ky, kz), offset in zip(k, phase, strict=True):
         total += np.cos(kx * x + ky * y + kz * z + offset)
     return total * np.float32(np.sqrt(2.0 / count))
+
+
+def smooth_noise(grid: Grid, wavelength_mm: float, rng: np.random.Generator, count: int = 10) -> np.ndarray:
+    """Unit noise of one wavelength on the image grid, whatever its spacing, float32 [D, H, W]."""
+    coarse = lattice(float(np.clip(wavelength_mm / 4.5, 2.0, 12.0)))
+    return upsample(waves(coarse.points(), wavelength_mm, rng, count), coarse, grid)
 
 
 def ellipsoid(x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:

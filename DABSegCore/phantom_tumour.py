@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from DABSegCore.labels import ENHANCING, NECROSIS, OEDEMA
 from DABSegCore.phantom_anatomy import Anatomy, Build, cerebrum, pial_distance, to_anatomy, ventricles
-from DABSegCore.phantom_fields import Grid, blend, generator, share, upsample, waves
+from DABSegCore.phantom_fields import Grid, blend, generator, upsample, waves
 
 KINDS = {"ring": 0.62, "solid": 0.14, "patchy": 0.16, "non-enhancing": 0.08}
 """How often a core has an enhancing ring, enhances almost throughout, in patches, or not at all."""
@@ -124,26 +124,24 @@ def grow_tumour(points: np.ndarray, anatomy: Anatomy, build: Build, foci: tuple[
     return fields
 
 
-def label_of(core: np.ndarray, rim: np.ndarray, oedema: np.ndarray, tissue: np.ndarray) -> np.ndarray:
-    """Exact labels on the image grid.
+def label_of(tumour: TumourFields, tissue: np.ndarray) -> np.ndarray:
+    """Exact labels on the image grid; oedema that has lost touch with every core does not count.
 
     Args:
-        core: Depth below the core's surface, mm [D, H, W].
-        rim: Local thickness of the enhancing rim, mm [D, H, W].
-        oedema: Depth below the oedema's surface, mm [D, H, W].
+        tumour: Fields on the image grid.
         tissue: Share of each voxel that is brain tissue, not fluid or outside [D, H, W].
 
     Returns:
         Canonical labels, uint8 [D, H, W].
     """
-    inside = core > 0
-    wet = ndimage.binary_opening((oedema > 0) & (tissue > 0.5) | inside)
-    parts, _ = ndimage.label(wet | inside)
-    touching = np.unique(parts[inside])
-    keep = np.isin(parts, touching[touching > 0]) if parts.max() > 1 else wet | inside
-    label = np.where(keep, OEDEMA, 0).astype(np.uint8)
+    inside = tumour.core > 0
+    wet = ndimage.binary_opening((tumour.oedema > 0) & (tissue > 0.5) | inside) | inside
+    parts, _ = ndimage.label(wet)
+    touching = np.zeros(parts.max() + 1, dtype=bool)
+    touching[parts[inside]] = True
+    label = np.where(touching[parts] & wet, OEDEMA, 0).astype(np.uint8)
     label[inside] = NECROSIS
-    label[inside & (core < rim)] = ENHANCING
+    label[inside & (tumour.core < tumour.rim)] = ENHANCING
     return label
 
 
@@ -209,17 +207,3 @@ def _site(seed: int, build: Build, rng: np.random.Generator, radius: float, firs
 def _column(values: tuple, ndim: int) -> np.ndarray:
     """Three numbers as float32 [3, 1, ...] for arrays of `ndim` dimensions."""
     return np.asarray(values, dtype=np.float32).reshape(3, *[1] * (ndim - 1))
-
-
-__all__ = [
-    "KINDS",
-    "Focus",
-    "TumourFields",
-    "displace",
-    "draw_foci",
-    "effacement",
-    "grow_tumour",
-    "label_of",
-    "on_grid",
-    "share",
-]
