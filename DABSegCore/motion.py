@@ -194,7 +194,8 @@ def _residual_shift(volume: Tensor, trajectory: Trajectory) -> tuple[float, floa
     reduced = replace(
         trajectory, shape=tuple(coarse.shape), spacing_mm=spacing, n_lines=n_lines, edges=(0, *inner, n_lines)
     )
-    return estimate_shift(apply_trajectory(coarse, spacing, reduced, brain=coarse != 0), coarse, spacing)
+    # Ghosts outside the brain take part: cut to its outline, every image would seem to be in place.
+    return estimate_shift(apply_trajectory(coarse, spacing, reduced), coarse, spacing)
 
 
 # ---------------------------------------------------------------- apply
@@ -237,10 +238,9 @@ def apply_trajectory(
     source = _box(volume)
     target = tuple((0, n) for n in volume.shape) if brain is None else _box(brain.permute(order))
     out = torch.zeros(volume.shape, device=volume.device)
-    if all(hi > lo for lo, hi in (*source, *target)):
-        wide = widen(target, volume.shape, shift)
-        image = _compose(volume, source, wide, spacing, trajectory, combine)
-        _crop(out, target).copy_(undo_shift(image, wide, target, shift))
+    wide = widen(target, volume.shape, shift)
+    image = _compose(volume, source, wide, spacing, trajectory, combine)
+    _crop(out, target).copy_(undo_shift(image, wide, target, shift))
     out = out.permute(tuple(np.argsort(order).tolist()))
     return out.contiguous() if brain is None else torch.where(brain != 0, out, 0.0).contiguous()
 
@@ -251,10 +251,10 @@ def _phase_first(axis: int) -> tuple[int, ...]:
 
 
 def _box(array: Tensor) -> Box:
-    """Smallest box that holds all non-zero voxels; (0, 0) ranges if there are none."""
+    """Smallest box that holds all non-zero voxels; the first voxel if there are none."""
     inside = array != 0
     hits = [inside.movedim(axis, 0).any(2).any(1).nonzero() for axis in range(3)]
-    return tuple((int(hit[0]), int(hit[-1]) + 1) if len(hit) else (0, 0) for hit in hits)
+    return tuple((int(hit[0]), int(hit[-1]) + 1) if len(hit) else (0, 1) for hit in hits)
 
 
 def _crop(array: Tensor, box: Box) -> Tensor:

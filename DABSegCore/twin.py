@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -77,8 +78,8 @@ def make_twin(
     motion = _replayed(replay) if replay is not None else None
     inputs = {modality: sha256(path) for modality, path in case.paths.items()}
     wanted = {"request": _plain(request) if replay is None else replay["request"], "inputs": inputs}
-    found = read_record(folder / RECORD) if (folder / RECORD).is_file() and not overwrite else None
-    if found and _is_done(found, wanted, motion, folder):
+    found = None if overwrite else _record_in_place(folder)
+    if found is not None and _is_done(found, wanted, motion, folder):
         return found, "skipped"
     if replay is not None and replay["inputs"] != inputs:
         progress.warn(f"the images of {case.case_id} are not those of the record: same motion, other bytes")
@@ -108,8 +109,9 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(read_bytes(path))
         sound = record["format"] == FORMAT and record["version"] == 1 and set(record["modalities"]) == set(MODALITIES)
-        sound = sound and all(isinstance(record[key], dict) for key in ("request", "inputs"))
-    except (ValueError, KeyError, TypeError) as error:
+        sound = sound and all({"file", "trajectory"} <= set(entry) for entry in record["modalities"].values())
+        sound = sound and {"request", "inputs", "segmentation"} <= set(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         sound = False
@@ -122,9 +124,16 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def _record_in_place(folder: Path) -> dict[str, Any] | None:
+    """The record of a twin that is already there; None where there is none that can be used."""
+    with contextlib.suppress(InputError):
+        return read_record(folder / RECORD)
+    return None
+
+
 def _replayed(record: Mapping[str, Any]) -> dict[str, Trajectory | None]:
     """Trajectory of every modality of a record; None where it was copied."""
-    stored = {modality: record["modalities"][modality].get("trajectory") for modality in MODALITIES}
+    stored = {modality: record["modalities"][modality]["trajectory"] for modality in MODALITIES}
     return {modality: Trajectory.from_json(item) if item else None for modality, item in stored.items()}
 
 
@@ -141,7 +150,7 @@ def _is_done(
 ) -> bool:
     """Whether a twin on disk is the one wanted, with all its files."""
     names = [entry["file"] for entry in found["modalities"].values()]
-    names += [found["segmentation"]] if found.get("segmentation") else []
+    names += [found["segmentation"]] if found["segmentation"] else []
     same = all(found[key] == wanted[key] for key in wanted)
     same = same and (motion is None or _replayed(found) == motion)
     return same and all((folder / name).is_file() for name in names)
