@@ -1,0 +1,87 @@
+"""The training loop: it learns, it writes checkpoints others can use, and a second sitting goes on from the first."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+
+from DABSegCore.checkpoint import load_checkpoint
+from DABSegCore.config import TrainConfig
+from DABSegCore.errors import InputError
+from DABSegCore.progress import Progress
+from DABSegCore.stream import Patch
+from DABSegCore.train import FIRST_VIRTUAL, FIRST_VIRTUAL_VALIDATION, Run, load_cases, train
+
+
+class OnePatch:
+    """A stream that always gives one patch: a bright cube to find, and noise to take away."""
+
+    def __init__(self, batch: int = 1) -> None:
+        generator = torch.Generator().manual_seed(0)
+        sharp = torch.full((batch, 4, 32, 32, 32), 0.3)
+        regions = torch.zeros(batch, 3, 32, 32, 32)
+        for r, edge in enumerate((4, 7, 11)):
+            regions[:, r, 16 - edge : 16 + edge, 16 - edge : 16 + edge, 16 - edge : 16 + edge] = 1
+        sharp = sharp + 0.2 * regions.sum(1, keepdim=True)
+        corrupted = (sharp + 0.1 * torch.randn(sharp.shape, generator=generator)).clamp(0.01, 1)
+        self.patch = Patch(corrupted, sharp, regions, torch.ones(batch, 1, 32, 32, 32))
+
+    def next(self) -> Patch:
+        return self.patch
+
+
+def test_the_loop_learns_to_outline_and_to_restore(tmp_path):
+    torch.manual_seed(0)
+    run = Run(TrainConfig(out=tmp_path, max_minutes=60, learning_rate=5e-3), torch.device("cpu"))
+    logs = [run.advance(OnePatch()) for _ in range(60)]
+    assert logs[-1]["seg"] < 0.75 * logs[0]["seg"]
+    assert logs[-1]["rec"] < 0.9 * logs[0]["rec"]
+
+
+def test_the_learning_rate_warms_up_and_ends_at_nothing(tmp_path):
+    run = Run(TrainConfig(out=tmp_path, max_minutes=1, learning_rate=1.0), torch.device("cpu"))
+    assert run.learning_rate() == pytest.approx(0.01, rel=0.01)
+    run.step = 1000
+    assert run.learning_rate() == pytest.approx(1, abs=0.01)
+    run._banked_s = 30
+    assert run.learning_rate() == pytest.approx(0.5, abs=0.02)
+    run._banked_s = 60
+    assert run.learning_rate() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_is_written_usable_and_resumed(tmp_path):
+    out = tmp_path / "run"
+    config = TrainConfig(out=out, virtual=1, virtual_validation=1, patch=32, pool=1, severities=(0,), max_minutes=0.02)
+    train(config, Progress("quiet"))
+    model, meta = load_checkpoint(out / "weights.pt", expect_preset="small")
+    assert meta["step"] >= 1
+    assert meta["training"]["virtual"] == 1
+    rows = list(csv.reader((out / "validation.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row[2:5] for row in rows] == [["virtual", "0", "1"], ["virtual", "2", "1"]]
+    assert model(torch.rand(1, 4, 32, 32, 32)).logits.shape == (1, 3, 32, 32, 32)
+
+    first = torch.load(out / "last.pt", weights_only=True)
+    run = Run(TrainConfig(out=out), torch.device("cpu"))
+    run.resume()
+    assert run.step == first["step"]
+    assert run.elapsed_s >= first["elapsed_s"]
+    for name, tensor in run.model.state_dict().items():
+        assert torch.equal(tensor, first["model"][name])
+
+
+def test_nothing_to_train_on_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing to train on"):
+        load_cases(TrainConfig(out=tmp_path, virtual=0), Progress("quiet"))
+
+
+def test_an_unknown_validation_case_is_refused_by_name(tmp_path):
+    (tmp_path / "data").mkdir()
+    config = TrainConfig(out=tmp_path, data=tmp_path / "data", validation=("Nobody",), virtual=1)
+    with pytest.raises(InputError):
+        load_cases(config, Progress("quiet"))
+
+
+def test_virtual_patients_for_training_and_validation_are_different():
+    assert FIRST_VIRTUAL + 100_000 < FIRST_VIRTUAL_VALIDATION
