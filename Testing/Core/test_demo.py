@@ -32,7 +32,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_it_leaves_and_says(tmp_path, untrained):
     engine = load_engine(untrained, torch.device("cpu"), Progress("quiet"))
-    report = run_demo(tmp_path, engine, seed=7, severity=2, shape=(40, 64, 64))
+    report = run_demo(tmp_path, engine, seed=7, severity=2, shape=(64, 72, 72))
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == report
     assert (tmp_path / "demo.png").read_bytes()[:4] == b"\x89PNG"
 
