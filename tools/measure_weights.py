@@ -1,6 +1,6 @@
 """Measure weights: Dice, PSNR and SSIM of held-out cases before and after restoration, as a table for a model card.
 
-    python tools/measure_weights.py --weights W.pt --data CASES --cases A B C D --virtual 8 --severities 0 2 3 --out m.json
+    python tools/measure_weights.py --weights W.pt --data CASES --cases A B C D --virtual 8 --out m.json
 
 Every case goes the way of `simulate` and `segment`: motion on the whole volume in its own grid, then the corrupted
 volumes' own intensity window, the whole-volume network, the checkpoint's thresholds. Sharp, corrupted and restored are
