@@ -29,6 +29,9 @@ from DABSegCore.trajectory import Trajectory as Trajectory
 from DABSegCore.trajectory import case_generator as case_generator
 from DABSegCore.trajectory import draw_annulus, draw_shaw, motion_severity_index, scale_to_index
 
+SLAB = 16
+"""Planes resampled at a time: their coordinates then stay in the processor's cache, and memory stays small."""
+
 
 def corrupt_case(
     images: Tensor,
@@ -361,6 +364,9 @@ def _sample(volume: Tensor, pull: np.ndarray, start: np.ndarray, box: Box) -> Te
     offset = torch.from_numpy(((start + 0.5) * scale - 1)[::-1].copy())
     parts = [torch.arange(lo, hi, dtype=torch.float64)[:, None] * slope[:, d] for d, (lo, hi) in enumerate(box)]
     plane, row, column = (part.to(volume.device, torch.float32) for part in (parts[0] + offset, *parts[1:]))
-    grid = (plane[:, None, None] + row[:, None]) + column
     options = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False}
-    return functional.grid_sample(volume[None, None], grid[None], **options)[0, 0]
+    out = torch.empty([hi - lo for lo, hi in box], device=volume.device)
+    for some, planes in zip(out.split(SLAB), plane.split(SLAB), strict=True):
+        grid = (planes[:, None, None] + row[:, None]) + column
+        some.copy_(functional.grid_sample(volume[None, None], grid[None], **options)[0, 0])
+    return out
