@@ -11,15 +11,14 @@ done cases are skipped, so a killed run is simply started again. Research use on
 from __future__ import annotations
 
 import argparse
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from DABSegCore.cases import Case, case_folders, case_from_paths, find_case
 from DABSegCore.checkpoint import shipped_weights
+from DABSegCore.cohort import count_failures, exit_code, run_cohort
 from DABSegCore.config import PRESETS
 from DABSegCore.devices import resolve_device
 from DABSegCore.errors import InputError
@@ -28,12 +27,7 @@ from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.report import report_path, summary_row, write_summary
 
-Job = tuple[str, Callable[[], Case]]
-"""Name of a case and how to find its files, which may fail for one case and not for another."""
-
 SMALLEST_WINDOW = 32
-MOST_FAILURES = 125
-"""Larger exit codes mean something else to a shell."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,20 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: If the command line, the weights or the only case are bad.
     """
     args = _parse(argv)
-    progress = Progress(args.progress)
-    jobs = _jobs(args)
-    if args.window is not None and args.window < SMALLEST_WINDOW:
-        raise InputError(
-            f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels",
-            code="bad-argument",
-        )
-    device = resolve_device(args.device)
-    engine = load_engine(_weights(args), device, progress, args.preset)
-    if args.data is not None:
-        return _segment_all(jobs, engine, args)
-    _, find = jobs[0]
-    report, status = _segment(find(), engine, args)
-    progress.done(status=status, report=str(report_path(args.out, report["case_id"])))
+    _check_input(args)
+    folders = case_folders(args.data) if args.data is not None else []
+    case = None if args.data is not None else find_case(args.case) if args.case else _case_from_paths(args)
+    engine = load_engine(_weights(args), resolve_device(args.device), Progress(args.progress), args.preset)
+    if case is None:
+        return _segment_all(folders, engine, args)
+    report, status = _segment(case, engine, args)
+    engine.progress.done(status=status, report=str(report_path(args.out, report["case_id"])))
     return 0
 
 
@@ -93,9 +81,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _jobs(args: argparse.Namespace) -> list[Job]:
-    """The cases asked for."""
-    paths = {modality: getattr(args, modality) for modality in MODALITIES if getattr(args, modality)}
+def _check_input(args: argparse.Namespace) -> None:
+    """Refuse anything but one kind of input, before the weights are read."""
+    paths = [m for m in MODALITIES if getattr(args, m)]
     asked = [name for name, given in (("--case", args.case), ("--data", args.data), ("--t1 ...", paths)) if given]
     if len(asked) != 1:
         raise InputError(
@@ -103,14 +91,16 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
             "use --case FOLDER, or --data FOLDER, or --t1 --t1ce --t2 --flair",
             code="bad-argument",
         )
-    if args.data is not None:
-        return [(folder.name, partial(find_case, folder)) for folder in case_folders(args.data)]
-    case = find_case(args.case) if args.case else _case_from_paths(paths, args)
-    return [(case.case_id, lambda: case)]
+    if args.window is not None and args.window < SMALLEST_WINDOW:
+        raise InputError(
+            f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels",
+            code="bad-argument",
+        )
 
 
-def _case_from_paths(paths: dict[str, Path], args: argparse.Namespace) -> Case:
+def _case_from_paths(args: argparse.Namespace) -> Case:
     """The case of four modalities named one by one."""
+    paths = {modality: getattr(args, modality) for modality in MODALITIES if getattr(args, modality)}
     missing = [f"--{modality}" for modality in MODALITIES if modality not in paths]
     if missing:
         raise InputError(
@@ -146,31 +136,14 @@ def _segment(case: Case, engine: Engine, args: argparse.Namespace) -> tuple[dict
     return report, status
 
 
-def _segment_all(jobs: list[Job], engine: Engine, args: argparse.Namespace) -> int:
-    """Every case of a folder; a bad one is told and passed over. Returns the number of failures, 125 at most."""
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    for number, (name, find) in enumerate(jobs, 1):
-        engine.progress.log(f"case {number} of {len(jobs)}: {name}")
-        try:
-            case = find()
-            if case.case_id in seen:
-                raise InputError(
-                    f"an earlier folder also holds the case {case.case_id}, but results go by that name; rename one",
-                    code="same-case-twice",
-                )
-            seen.add(case.case_id)
-            rows.append(summary_row(*_segment(case, engine, args)))
-        except InputError as fault:
-            engine.progress.error(f"{name}: {fault}", fault.code)
-            rows.append({"case_id": name, "status": "failed", "message": str(fault)})
-        except Exception as bug:  # ours, but the other cases of a long night need not pay for it
-            engine.progress.error(f"{name}: {traceback.format_exc()}", "bug")
-            rows.append({"case_id": name, "status": "failed", "message": repr(bug)})
-    failures = sum(row["status"] == "failed" for row in rows)
+def _segment_all(folders: Sequence[Path], engine: Engine, args: argparse.Namespace) -> int:
+    """Every case of a folder, with a summary table. Returns the exit code."""
+    outcomes = run_cohort(folders, lambda case: summary_row(*_segment(case, engine, args)), engine.progress)
+    failed = {"status": "failed"}
+    rows = [o.result or {"case_id": o.name, **failed, "message": o.fault} for o in outcomes]
     write_summary(args.out / "summary.csv", rows)
-    engine.progress.done(cases=len(rows), failures=failures, out=str(args.out))
-    return min(failures, MOST_FAILURES)
+    engine.progress.done(cases=len(rows), failures=count_failures(outcomes), out=str(args.out))
+    return exit_code(outcomes)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,19 @@ started again. Research use only.
 from __future__ import annotations
 
 import argparse
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from DABSegCore.cases import Case, case_folders, find_case
+from DABSegCore.cases import case_folders, find_case
+from DABSegCore.cohort import count_failures, exit_code, run_cohort
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.motion import PRESETS, SEVERITIES
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.twin import Request, make_twin, read_record
-
-MOST_FAILURES = 125
-"""Larger exit codes mean something else to a shell."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     request = Request(**{**given, "modalities": tuple(given.get("modalities", MODALITIES))})
     twin = partial(make_twin, out=args.out, request=request, progress=progress, replay=replay, overwrite=args.overwrite)
     if args.data is not None:
-        return _simulate_all(case_folders(args.data), twin, progress)
+        outcomes = run_cohort(case_folders(args.data), lambda case: _tell(*twin(case), progress), progress)
+        progress.done(cases=len(outcomes), failures=count_failures(outcomes))
+        return exit_code(outcomes)
     record, status = twin(find_case(args.case))
     _tell(record, status, progress)
     progress.done(case_id=record["case_id"], status=status, out=str(args.out / record["case_id"]))
@@ -87,30 +86,6 @@ def _replay(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any] |
             code="bad-argument",
         )
     return read_record(path)
-
-
-def _simulate_all(folders: list[Path], twin: Callable[[Case], tuple[dict[str, Any], str]], progress: Progress) -> int:
-    """Every case of a folder; a bad one is told and passed over. Returns the number of failures, 125 at most."""
-    failures, seen = 0, set()
-    for number, folder in enumerate(folders, 1):
-        progress.log(f"case {number} of {len(folders)}: {folder.name}")
-        try:
-            case = find_case(folder)
-            if case.case_id in seen:
-                raise InputError(
-                    f"an earlier folder also holds the case {case.case_id}, but twins go by that name; rename one",
-                    code="same-case-twice",
-                )
-            seen.add(case.case_id)
-            _tell(*twin(case), progress)
-        except InputError as fault:
-            failures += 1
-            progress.error(f"{folder.name}: {fault}", fault.code)
-        except Exception:  # ours, but the other cases of a long night need not pay for it
-            failures += 1
-            progress.error(f"{folder.name}: {traceback.format_exc()}", "bug")
-    progress.done(cases=len(folders), failures=failures)
-    return min(failures, MOST_FAILURES)
 
 
 def _tell(record: dict[str, Any], status: str, progress: Progress) -> None:

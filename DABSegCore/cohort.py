@@ -1,0 +1,73 @@
+"""Cohort: one kind of work on every case of a folder; a bad case is told and passed over."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from DABSegCore.cases import Case, find_case
+from DABSegCore.errors import InputError
+from DABSegCore.progress import Progress
+
+MOST_FAILURES = 125
+"""Larger exit codes mean something else to a shell."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What became of one case.
+
+    Attributes:
+        name: Its folder's name.
+        result: What the work returned; None if it failed.
+        fault: Why it failed, in one sentence; None if it did not.
+    """
+
+    name: str
+    result: T | None
+    fault: str | None = None
+
+
+def run_cohort(folders: Sequence[Path], work: Callable[[Case], T], progress: Progress) -> list[Outcome[T]]:
+    """Do the work on every case, in order.
+
+    Args:
+        folders: One per case.
+        work: May raise; the other cases of a long night need not pay for it.
+        progress: Receives a line per case and an error per failure.
+    """
+    outcomes: list[Outcome[T]] = []
+    seen: set[str] = set()
+    for number, folder in enumerate(folders, 1):
+        progress.log(f"case {number} of {len(folders)}: {folder.name}")
+        try:
+            case = find_case(folder)
+            if case.case_id in seen:
+                raise InputError(
+                    f"an earlier folder also holds the case {case.case_id}, but results go by that name; rename one",
+                    code="same-case-twice",
+                )
+            seen.add(case.case_id)
+            outcomes.append(Outcome(folder.name, work(case)))
+        except InputError as fault:
+            progress.error(f"{folder.name}: {fault}", fault.code)
+            outcomes.append(Outcome(folder.name, None, str(fault)))
+        except Exception as bug:  # ours, so with its traceback
+            progress.error(f"{folder.name}: {traceback.format_exc()}", "bug")
+            outcomes.append(Outcome(folder.name, None, repr(bug)))
+    return outcomes
+
+
+def count_failures(outcomes: Sequence[Outcome]) -> int:
+    """How many cases failed."""
+    return sum(outcome.fault is not None for outcome in outcomes)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Number of failures, as far as a shell can count."""
+    return min(count_failures(outcomes), MOST_FAILURES)
