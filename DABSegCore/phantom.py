@@ -125,7 +125,9 @@ def _scan(seed: int, head: _Head, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 def _without_holes(mask: np.ndarray) -> np.ndarray:
     """The mask with every hole filled: all but the largest part of its background [D, H, W]."""
-    parts, _ = ndimage.label(~mask)
+    parts, count = ndimage.label(~mask)
+    if count == 0:  # a grid that is all brain
+        return mask
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return parts != sizes.argmax()

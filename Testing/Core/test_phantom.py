@@ -245,3 +245,8 @@ def test_waves_have_unit_variance_and_their_wavelength() -> None:
 
 def test_share_is_half_on_the_surface_and_clips_at_half_a_voxel() -> None:
     np.testing.assert_array_equal(share(np.array([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0]), 2.0), [0, 0, 0.5, 0.75, 1, 1])
+
+
+def test_a_grid_that_is_all_brain_is_filled():
+    patient = virtual_patient(7, (40, 64, 64))
+    assert (patient.images != 0).any()
