@@ -9,11 +9,11 @@ import pytest
 from scipy import ndimage
 
 from DABSegCore.labels import ENHANCING, MODALITIES, NECROSIS, OEDEMA
-from DABSegCore.phantom import VirtualPatient, _grid, _head, virtual_patient, write_patient
-from DABSegCore.phantom_anatomy import draw_build, ventricles
-from DABSegCore.phantom_contrast import BRIGHTNESS, draw_brightness
-from DABSegCore.phantom_fields import Grid, ellipsoid, generator, lattice, share, tube, upsample, waves
-from DABSegCore.phantom_tumour import KINDS, Focus, displace, draw_foci
+from DABSegCore.phantom.anatomy import draw_build, ventricles
+from DABSegCore.phantom.contrast import BRIGHTNESS, draw_brightness
+from DABSegCore.phantom.fields import Grid, ellipsoid, generator, lattice, share, tube, upsample, waves
+from DABSegCore.phantom.patient import VirtualPatient, _grid, _head, virtual_patient, write_patient
+from DABSegCore.phantom.tumour import KINDS, Focus, displace, draw_foci
 from DABSegCore.volume import read_labels, read_volume
 
 COARSE = {"shape": (53, 64, 60), "spacing_mm": 3.0}

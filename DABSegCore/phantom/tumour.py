@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from DABSegCore.labels import ENHANCING, NECROSIS, OEDEMA
-from DABSegCore.phantom_anatomy import Anatomy, Build, cerebrum, pial_distance, to_anatomy, ventricles
-from DABSegCore.phantom_fields import Grid, blend, generator, upsample, waves
+from DABSegCore.phantom.anatomy import Anatomy, Build, cerebrum, pial_distance, to_anatomy, ventricles
+from DABSegCore.phantom.fields import Grid, blend, generator, upsample, waves
 
 KINDS = {"ring": 0.62, "solid": 0.14, "patchy": 0.16, "non-enhancing": 0.08}
 """How often a core has an enhancing ring, enhances almost throughout, in patches, or not at all."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from DABSegCore.phantom_fields import (
+from DABSegCore.phantom.fields import (
     LATTICE_MM,
     Grid,
     blend,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from DABSegCore.phantom_fields import Grid, generator, smooth_noise
+from DABSegCore.phantom.fields import Grid, generator, smooth_noise
 
 BRIGHTNESS = {  # tissue order csf, gm, wm, deep; then oedema, necrosis, enhancing tumour, vessel
     "t1": (0.26, 0.77, 1.00, 0.84, 0.76, 0.64, 0.74, 0.85),

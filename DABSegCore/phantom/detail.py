@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from DABSegCore.labels import ENHANCING
-from DABSegCore.phantom_fields import Grid, generator, share, smooth_noise
-from DABSegCore.phantom_tumour import TumourFields
+from DABSegCore.phantom.fields import Grid, generator, share, smooth_noise
+from DABSegCore.phantom.tumour import TumourFields
 
 
 def shares(seed: int, tumour: TumourFields, label: np.ndarray, grey: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:

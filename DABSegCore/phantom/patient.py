@@ -1,4 +1,4 @@
-"""Phantom: seeded virtual patients - four-modality brain MRI with a glioma and exact labels, on the BraTS grid."""
+"""Patient: one virtual patient, from head, tumour and scanner to images and labels, and its files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 from DABSegCore.labels import MODALITIES
-from DABSegCore.phantom_anatomy import Anatomy, Build, cerebrum, draw_build, grow, tissue_weights, to_anatomy
-from DABSegCore.phantom_contrast import acquire, mix
-from DABSegCore.phantom_detail import caps, edge, shares, vessels
-from DABSegCore.phantom_fields import Grid, lattice, upsample
-from DABSegCore.phantom_tumour import (
+from DABSegCore.phantom.anatomy import Anatomy, Build, cerebrum, draw_build, grow, tissue_weights, to_anatomy
+from DABSegCore.phantom.contrast import acquire, mix
+from DABSegCore.phantom.detail import caps, edge, shares, vessels
+from DABSegCore.phantom.fields import Grid, lattice, upsample
+from DABSegCore.phantom.tumour import (
     Focus,
     TumourFields,
     displace,
