@@ -242,10 +242,10 @@ def test_the_command_line_says_one_sentence_and_exits_2(tmp_path):
 
 
 def test_a_real_case_loses_what_its_level_says(real_cases, tmp_path):
-    """Over many draws S2 leaves 23.6 dB (sd 2.2) in the brain of this case."""
+    """Over three seeds S2 left 22.7 dB (sd 1.7) in the brain of this case."""
     folder = real_cases / "brats" / "BraTS2021_00031"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
     assert simulate("--case", folder, "--out", tmp_path, "--severity", 2) == 0
     decibels = [entry["psnr_db"] for entry in record_of(tmp_path / folder.name)["modalities"].values()]
-    assert 19 < np.mean(decibels) < 28
+    assert 20 < np.mean(decibels) < 26
