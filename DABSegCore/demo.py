@@ -30,7 +30,7 @@ from DABSegCore.phantom import BRATS_SHAPE, virtual_patient, write_patient
 from DABSegCore.pipeline import Engine, Notebook, Options, load_engine, segment_case
 from DABSegCore.preprocess import apply_windows, prepare
 from DABSegCore.progress import Progress, run_command
-from DABSegCore.twin import Request, make_twin
+from DABSegCore.twin import Request, write_twin
 from DABSegCore.volume import read_labels, read_volume, write_png
 
 Table = dict[str, dict[str, float]]
@@ -154,7 +154,7 @@ def _make_cases(out: Path, seed: int, severity: int, shape: tuple[int, int, int]
         write_patient(folder, virtual_patient(seed, shape), case_id)
         case = find_case(folder)
     with notes.stage(moved):
-        make_twin(case, _folder(out, moved), Request(severity, seed=seed), notes.progress, overwrite=True)
+        write_twin(case, _folder(out, moved), Request(severity, seed=seed), notes.progress, overwrite=True)
     return {sharp: case, moved: find_case(_folder(out, moved) / case_id)}
 
 

@@ -24,7 +24,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.motion import PRESETS, SEVERITIES
 from DABSegCore.progress import Progress, run_command
-from DABSegCore.twin import Request, make_twin, read_record
+from DABSegCore.twin import Request, read_record, write_twin
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.get("seed", 0) < 0:
         raise InputError(f"--seed {given['seed']} is negative; use 0 or more", code="bad-argument")
     request = Request(**{**given, "modalities": tuple(given.get("modalities", MODALITIES))})
-    twin = partial(make_twin, out=args.out, request=request, progress=progress, replay=replay, overwrite=args.overwrite)
+    options = {"request": request, "replay": replay, "overwrite": args.overwrite}
+    twin = partial(write_twin, out=args.out, progress=progress, **options)
+        write_twin, out=args.out, request=request, progress=progress, replay=replay, overwrite=args.overwrite
+    )
     if args.data is not None:
         outcomes = run_cohort(case_folders(args.data), lambda case: _tell(*twin(case), progress), progress)
         progress.done(cases=len(outcomes), failures=count_failures(outcomes))

@@ -46,7 +46,7 @@ class Request:
     """Those that are corrupted; the others are copied."""
 
 
-def make_twin(
+def write_twin(
     case: Case,
     out: Path,
     request: Request,

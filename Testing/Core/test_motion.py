@@ -15,7 +15,7 @@ from torch import Tensor
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.metrics import psnr
-from DABSegCore.motion import (
+from DABSegCore.motion.kspace import (
     SEVERITIES,
     apply_trajectory,
     case_generator,
@@ -23,9 +23,9 @@ from DABSegCore.motion import (
     draw_trajectory,
     padded_lines,
 )
+from DABSegCore.motion.shift import estimate_shift
+from DABSegCore.motion.trajectory import MAX_SCALE, Trajectory
 from DABSegCore.phantom import VirtualPatient
-from DABSegCore.shift import estimate_shift
-from DABSegCore.trajectory import MAX_SCALE, Trajectory
 
 SPACING = (1.0, 2.0, 1.5)  # (i, j, k)
 SMALL = (24, 20, 28)  # [D, H, W]

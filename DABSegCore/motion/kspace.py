@@ -1,4 +1,4 @@
-"""Motion: rigid head motion during a scan, applied to a volume line by line in k-space.
+"""K-space: rigid head motion during a scan, applied to a volume line by line in k-space.
 
 A scan acquires k-space in lines along the phase-encode axis. While the head rests in pose j, a segment of consecutive
 lines is filled; then it jumps. The corrupted image is sum_j IFFT(m_j FFT(T_j x)), where the mask m_j keeps the lines of
@@ -21,13 +21,17 @@ from torch.nn import functional
 
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
-from DABSegCore.shift import Box, estimate_shift, undo_shift, widen
-from DABSegCore.trajectory import PRESETS as PRESETS
-from DABSegCore.trajectory import SEVERITIES as SEVERITIES
-from DABSegCore.trajectory import Severity as Severity
-from DABSegCore.trajectory import Trajectory as Trajectory
-from DABSegCore.trajectory import case_generator as case_generator
-from DABSegCore.trajectory import draw_annulus, draw_shaw, motion_severity_index, scale_to_index
+from DABSegCore.motion.shift import Box, estimate_shift, undo_shift, widen
+from DABSegCore.motion.trajectory import (
+    PRESETS,
+    SEVERITIES,
+    Trajectory,
+    case_generator,
+    draw_annulus,
+    draw_shaw,
+    motion_severity_index,
+    scale_to_index,
+)
 
 SLAB = 16
 """Planes resampled at a time: their coordinates then stay in the processor's cache, and memory stays small."""
