@@ -40,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.get("seed", 0) < 0:
         raise InputError(f"--seed {given['seed']} is negative; use 0 or more", code="bad-argument")
     request = Request(**{**given, "modalities": tuple(given.get("modalities", MODALITIES))})
-    options = {"request": request, "replay": replay, "overwrite": args.overwrite}
-    twin = partial(write_twin, out=args.out, progress=progress, **options)
+    twin = partial(
         write_twin, out=args.out, request=request, progress=progress, replay=replay, overwrite=args.overwrite
     )
     if args.data is not None:
