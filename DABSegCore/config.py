@@ -64,6 +64,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.modalities != 4 and self.cross == "pairs":
             raise ValueError(f"cross='pairs' pairs 4 modalities, got {self.modalities}; use cross='all'")
+        skips = tuple(self.modalities * self.embed_dim * factor // 2 for factor in (8, 4, 2))
+        if not self.fuse and self.decoder_dims[:3] != skips:
+            raise ValueError(
+                f"without fuse the gated decoder_dims must be the skips' {skips}, got {self.decoder_dims[:3]}"
+            )
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ModelConfig:

@@ -220,3 +220,10 @@ def test_a_configuration_survives_json():
         assert ModelConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
     with pytest.raises(ValueError, match="unknown model setting 'colour'"):
         ModelConfig.from_dict({"colour": 1})
+
+
+def test_a_configuration_that_cannot_work_is_refused():
+    with pytest.raises(ValueError, match=r"must be the skips' \(512, 256, 128\)"):
+        ModelConfig(decoder_dims=(256, 128, 64, 32))
+    with pytest.raises(ValueError, match="pairs 4 modalities, got 3"):
+        ModelConfig(modalities=3)

@@ -64,7 +64,6 @@ VARIANTS = {
     "cross-attention in pairs": replace(BASE, cross="pairs"),
     "depthwise feed-forward": replace(BASE, mlp="depthwise"),
     "full-resolution tail": replace(BASE, tail="full"),
-    "no skip fusion": replace(BASE, fuse=False),
     "published stem": replace(BASE, stem="fdmds", stem_width=16),
 }
 
