@@ -26,6 +26,24 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
         ) from error
 
 
+def make_folder(path: str | Path) -> Path:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        InputError: If it cannot be made, say for a file in its way or a parent that is not ours.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {path} cannot be made ({error.strerror or error}); choose a place that can be written and "
+            "where no file has that name",
+            code="cannot-write",
+        ) from error
+    return path
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file whole or not at all: under a temporary name in the same folder, then renamed.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from DABSegCore.files import make_folder
 from DABSegCore.labels import MODALITIES
 from DABSegCore.phantom.anatomy import Anatomy, Build, cerebrum, draw_build, grow, tissue_weights, to_anatomy
 from DABSegCore.phantom.contrast import acquire, mix
@@ -76,10 +77,9 @@ def write_patient(folder: Path, patient: VirtualPatient, case_id: str) -> None:
         case_id: Start of every file name.
 
     Raises:
-        InputError: If a file cannot be written.
+        InputError: If the folder cannot be made or a file cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     for modality, image in zip(MODALITIES, patient.images, strict=True):
         write_volume(folder / f"{case_id}_{modality}.nii.gz", Volume(image, patient.affine))
     write_volume(folder / f"{case_id}_seg.nii.gz", Volume(patient.label, patient.affine))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from DABSegCore.errors import InputError
 from DABSegCore.labels import ENHANCING, MODALITIES, NECROSIS, OEDEMA
 from DABSegCore.phantom.anatomy import draw_build, ventricles
 from DABSegCore.phantom.contrast import BRIGHTNESS, draw_brightness
@@ -211,6 +212,16 @@ def test_a_written_patient_reads_back_the_same(tmp_path: Path, patients: list[Vi
     np.testing.assert_allclose(flair.affine, patients[3].affine, atol=1e-4)
     label = read_labels(tmp_path / "ä case" / "Virtual_003_seg.nii.gz")
     np.testing.assert_array_equal(label.array, patients[3].label)
+
+
+def test_a_case_folder_under_a_file_is_refused(tmp_path: Path, patients: list[VirtualPatient]) -> None:
+    """One sentence, and the file in the way is left as it was."""
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "case"):
+        with pytest.raises(InputError, match="cannot be made") as caught:
+            write_patient(folder, patients[3], "Virtual_003")
+        assert caught.value.code == "cannot-write"
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_sphere_is_as_deep_as_the_distance_to_its_surface() -> None:
