@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -21,6 +22,7 @@ from DABSegCore.checkpoint import save_checkpoint
 from DABSegCore.config import PRESETS, TrainConfig
 from DABSegCore.devices import half_dtype, resolve_device
 from DABSegCore.errors import InputError
+from DABSegCore.files import make_folder, replacing
 from DABSegCore.labels import REGIONS
 from DABSegCore.losses import joint_loss
 from DABSegCore.metrics import dice, psnr
@@ -37,8 +39,13 @@ WARM_UP_STEPS = 100
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    import tyro
-
+    try:
+        import tyro
+    except ModuleNotFoundError as error:
+        raise InputError(
+            'training needs the package tyro, which is not installed; run: pip install -e ".[train]"',
+            code="missing-package",
+        ) from error
     config = tyro.cli(TrainConfig, args=argv, description=__doc__)
     train(config, Progress())
     return 0
@@ -119,7 +126,8 @@ class Run:
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.dtype = half_dtype(device, "auto")
+        half = half_dtype(device, "auto")
+        self.dtype = half if half is torch.bfloat16 else None  # float16 gradients would need loss scaling
         self.step = 0
         self._banked_s, self._started = 0.0, time.monotonic()
 
@@ -162,39 +170,66 @@ class Run:
     def validate(self, twins: list[Twin], progress: Progress) -> None:
         """Score the averaged weights on whole volumes, log, and write both checkpoints."""
         rows = score(self.average.module, twins, self.device, self.dtype)
-        with (self.config.out / "validation.csv").open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([self.step, round(self.elapsed_s), *row.values()] for row in rows)
+        path = self.config.out / "validation.csv"
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerows([["step", "seconds", *rows[0]]] if new and rows else [])
+            table.writerows([self.step, round(self.elapsed_s), *row.values()] for row in rows)
         for row in rows:
             progress.log("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{v}" for k, v in row.items()))
         self.save(rows)
 
     def save(self, rows: list[dict]) -> None:
         """Write `weights.pt` for use and `last.pt` for resuming."""
-        out = self.config.out
-        plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self.config).items()}
-        meta = {"training": plain, "step": self.step, "elapsed_s": self.elapsed_s, "validation": rows}
+        out, facts = self.config.out, self._facts()
+        meta = {"training": facts, "step": self.step, "elapsed_s": self.elapsed_s, "validation": rows}
         save_checkpoint(out / "weights.pt", self.average.module, PRESETS[self.config.preset], meta)
         state = {
+            "config": facts,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "elapsed_s": self.elapsed_s,
         }
-        torch.save(state, out / "last.tmp")
-        (out / "last.tmp").replace(out / "last.pt")
+        with replacing(out / "last.pt") as temporary:
+            torch.save(state, temporary)
 
     def resume(self) -> None:
-        """Take up the state in the run folder, if there is one."""
-        self.config.out.mkdir(parents=True, exist_ok=True)
+        """Take up the state in the run folder, if there is one.
+
+        Raises:
+            InputError: If the state is damaged or of another preset.
+        """
+        make_folder(self.config.out)
         path = self.config.out / "last.pt"
         if path.is_file():
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self._banked_s = state["step"], state["elapsed_s"]
+            self._restore(path)
         self._started = time.monotonic()
+
+    def _restore(self, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            preset = state["config"]["preset"]
+        except Exception as error:  # damaged bytes surface as half a dozen types, all meaning the same
+            raise InputError(
+                f"{path} is damaged, so this run cannot go on; give --out another folder", code="bad-run"
+            ) from error
+        if preset != self.config.preset:
+            raise InputError(
+                f"the run in {path.parent} trains preset {preset!r}, not {self.config.preset!r}; "
+                "give --out another folder, or --preset the same",
+                code="preset-mismatch",
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self._banked_s = state["step"], state["elapsed_s"]
+
+    def _facts(self) -> dict[str, object]:
+        """The configuration in plain types."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self.config).items()}
 
 
 @torch.inference_mode()
@@ -220,7 +255,7 @@ def score(model: nn.Module, twins: list[Twin], device: torch.device, dtype: torc
     ]
 
 
-def _brain_psnr(image: Tensor, sharp: Tensor, brain) -> float:
+def _brain_psnr(image: Tensor, sharp: Tensor, brain: np.ndarray) -> float:
     """Mean over modalities, capped at 60 dB so that identical volumes do not make it infinite."""
     values = [psnr(a.numpy(), b.numpy(), brain) for a, b in zip(image, sharp, strict=True)]
     return sum(min(v, 60.0) for v in values) / len(values)

@@ -12,7 +12,7 @@ from DABSegCore.config import TrainConfig
 from DABSegCore.errors import InputError
 from DABSegCore.progress import Progress
 from DABSegCore.stream import Patch
-from DABSegCore.train import FIRST_VIRTUAL, FIRST_VIRTUAL_VALIDATION, Run, load_cases, train
+from DABSegCore.train import Run, load_cases, train
 
 
 class OnePatch:
@@ -59,7 +59,7 @@ def test_a_run_is_written_usable_and_resumed(tmp_path):
     assert meta["step"] >= 1
     assert meta["training"]["virtual"] == 1
     rows = list(csv.reader((out / "validation.csv").read_text(encoding="utf-8").splitlines()))
-    assert [row[2:5] for row in rows] == [["virtual", "0", "1"], ["virtual", "2", "1"]]
+    assert [row[2:5] for row in rows] == [["kind", "severity", "cases"], ["virtual", "0", "1"], ["virtual", "2", "1"]]
     assert model(torch.rand(1, 4, 32, 32, 32)).logits.shape == (1, 3, 32, 32, 32)
 
     first = torch.load(out / "last.pt", weights_only=True)
@@ -76,12 +76,24 @@ def test_nothing_to_train_on_is_refused(tmp_path):
         load_cases(TrainConfig(out=tmp_path, virtual=0), Progress("quiet"))
 
 
-def test_an_unknown_validation_case_is_refused_by_name(tmp_path):
-    (tmp_path / "data").mkdir()
-    config = TrainConfig(out=tmp_path, data=tmp_path / "data", validation=("Nobody",), virtual=1)
-    with pytest.raises(InputError):
+def test_an_unknown_validation_case_is_refused_by_name(tmp_path, a_case_folder):
+    config = TrainConfig(out=tmp_path, data=a_case_folder.parent, validation=("Nobody",), virtual=0)
+    with pytest.raises(InputError, match="'Nobody' is not among the 1 cases"):
         load_cases(config, Progress("quiet"))
 
 
-def test_virtual_patients_for_training_and_validation_are_different():
-    assert FIRST_VIRTUAL + 100_000 < FIRST_VIRTUAL_VALIDATION
+def test_no_virtual_patient_is_both_trained_on_and_validated_with(tmp_path, monkeypatch):
+    monkeypatch.setattr("DABSegCore.train.virtual_case", lambda seed: seed)
+    training, validation = load_cases(TrainConfig(out=tmp_path, virtual=500, virtual_validation=50), Progress("quiet"))
+    assert (len(training), len(validation)) == (500, 50)
+    assert not set(training) & set(validation)
+
+
+def test_a_damaged_run_and_another_preset_are_refused_in_a_sentence(tmp_path):
+    config = TrainConfig(out=tmp_path)
+    Run(config, torch.device("cpu")).save([])
+    with pytest.raises(InputError, match="trains preset 'small', not 'base'"):
+        Run(TrainConfig(out=tmp_path, preset="base"), torch.device("cpu")).resume()
+    (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"last\.pt is damaged"):
+        Run(config, torch.device("cpu")).resume()
