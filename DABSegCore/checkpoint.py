@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
+import sys
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.files import replacing
 from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegCore.models import build_model
+from DABSegCore.models.weights_file import is_plain, read_weights_file
 
 FORMAT = "dabseg-checkpoint"
 FORMAT_VERSION = 1
@@ -82,7 +83,7 @@ def load_checkpoint(
         expect_preset: Refuse weights of any other preset.
 
     Returns:
-        The network and its meta: what was saved, plus `preset`, `version` and complete `thresholds`.
+        The network and its meta: what was saved, plus `preset`, `version`, complete `thresholds` and `et_min_ml`.
 
     Raises:
         InputError: If the file is absent, truncated, hostile, not ours, or does not fit its configuration.
@@ -98,13 +99,13 @@ def load_checkpoint(
             "drop --preset or pick other weights",
             code="preset-mismatch",
         )
-    model = build_model(config)
-    state = _float32_state(path, content["state"])
-    _check_state(path, state, model.state_dict())
-    model.load_state_dict(state)
-    meta = {**content["meta"], "preset": name, "version": content.get("version", "unknown")}
+    meta = {**content["meta"], "preset": name, "version": str(content.get("version", "unknown"))}
     meta["thresholds"] = _thresholds(path, meta.get("thresholds", {}))
-    return model.to(device).eval(), meta
+    meta["et_min_ml"] = _et_min_ml(path, meta.get("et_min_ml", 0.0))
+    model, state = _outline(path, config), content["state"]
+    _check_state(path, state, model.state_dict())
+    model.to_empty(device=device).load_state_dict(state)
+    return model.eval(), meta
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
@@ -115,25 +116,11 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
 
 def _read(path: Path) -> dict:
     """The dictionary inside the file; refuses anything that is not plain data in torch's zip format."""
-    if not path.is_file():
-        raise InputError(f"there are no weights at {path}; give an existing checkpoint file", code="missing-weights")
     fault = InputError(
         f"{path} is not a DABSeg checkpoint or is damaged; pick other weights (nothing in it was run)",
         code="bad-checkpoint",
     )
-    try:
-        # torch's older tar and bare-pickle formats are refused before torch sees them: they had loading
-        # holes even with weights_only (CVE-2025-32434), and a truncated zip file fails here as well.
-        if not zipfile.is_zipfile(path):
-            raise fault
-        with path.open("rb") as file:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read; change its permissions", code="unreadable") from error
-    except InputError:
-        raise
-    except Exception as error:  # damaged bytes surface as half a dozen unrelated types, all meaning the same
-        raise fault from error
+    content = read_weights_file(path, fault)
     if not isinstance(content, dict):
         raise fault
     return content
@@ -146,9 +133,10 @@ def _check_header(path: Path, content: dict) -> None:
             f"{path} holds no DABSeg checkpoint; published weights come in through models.published_weights",
             code="bad-checkpoint",
         )
-    if content.get("format_version") != FORMAT_VERSION:
+    version = content.get("format_version")
+    if not isinstance(version, int) or version != FORMAT_VERSION:
         raise InputError(
-            f"{path} has checkpoint format {content.get('format_version')}, but this program reads "
+            f"{path} has checkpoint format {version!r:.20}, but this program reads "
             f"{FORMAT_VERSION}; update DABSeg or pick other weights",
             code="bad-checkpoint",
         )
@@ -156,7 +144,7 @@ def _check_header(path: Path, content: dict) -> None:
         theirs = content.get(key)
         if not isinstance(theirs, (list, tuple)) or tuple(theirs) != ours:
             raise InputError(
-                f"the weights {path} were trained with {key} {theirs}, but this program feeds {list(ours)}; "
+                f"the weights {path} were trained with {key} {theirs!s:.80}, but this program feeds {list(ours)}; "
                 "pick weights with the same order",
                 code=f"{key}-mismatch",
             )
@@ -166,30 +154,51 @@ def _check_header(path: Path, content: dict) -> None:
 
 
 def _config(path: Path, fields: dict) -> ModelConfig:
-    """The configuration, refused where a field is unknown or of the wrong kind."""
+    """The configuration, refused where a field is unknown, of the wrong kind or out of bounds."""
     try:
-        return ModelConfig.from_dict(fields)
+        config = ModelConfig.from_dict(fields)
+        for field, ours in (("modalities", MODALITIES), ("regions", REGIONS)):
+            if getattr(config, field) != len(ours):
+                raise ValueError(f"{field} must be {len(ours)}, got {getattr(config, field)}")
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the configuration in {path} does not fit this program ({error}); update DABSeg or pick other weights",
-            code="bad-checkpoint",
-        ) from error
+        raise _misfit(path, error) from error
+    return config
 
 
-def _float32_state(path: Path, state: dict) -> dict[str, Tensor]:
-    """Floating tensors as float32; anything that is no tensor, or not finite, is refused by name."""
+def _outline(path: Path, config: ModelConfig) -> nn.Module:
+    """The network without its numbers, which takes no memory however large a configuration asks it to be."""
+    try:
+        with torch.device("meta"):
+            return build_model(config)
+    except Exception as error:  # whatever keeps a network from being built, its configuration is at fault
+        raise _misfit(path, error) from error
+
+
+def _misfit(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"the configuration in {path} does not fit this program ({error}); update DABSeg or pick other weights",
+        code="bad-checkpoint",
+    )
+
+
+def _check_state(path: Path, state: dict, expected: dict[str, Tensor]) -> None:
+    """Every weight is there once, a tensor of finite numbers with the shape the configuration asks for."""
     for name, tensor in state.items():
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"the entry {name!r} in {path} is no tensor; pick other weights", code="bad-checkpoint")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if not isinstance(name, str) or not name.isprintable() or not is_plain(tensor):
+            raise InputError(
+                f"the entry {name!r:.60} in {path} is no plain tensor with a name; pick other weights",
+                code="bad-checkpoint",
+            )
+    _check_names_and_shapes(path, state, expected)
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor.float()).all():  # the network computes in float32
             raise InputError(
                 f"the weights {name!r} in {path} hold NaN or Inf; pick other weights", code="bad-checkpoint"
             )
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
-def _check_state(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Every weight is there once, with the shape the configuration asks for."""
+def _check_names_and_shapes(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Refuse with counts and examples of what is missing, unexpected or mis-shaped."""
     shapes = [
         f"{name} {list(state[name].shape)} instead of {list(expected[name].shape)}"
         for name in state.keys() & expected.keys()
@@ -220,3 +229,14 @@ def _thresholds(path: Path, given: object) -> dict[str, float]:
             f"the thresholds in {path} must lie between 0 and 1; pick other weights", code="bad-checkpoint"
         )
     return {region: float(value) for region, value in values.items()}
+
+
+def _et_min_ml(path: Path, given: object) -> float:
+    """Smallest enhancing tumour believed, in ml."""
+    if not isinstance(given, (int, float)) or not 0 <= given <= sys.float_info.max:
+        raise InputError(
+            f"the et_min_ml in {path} must be a finite number of millilitres, 0 or more, got {given!r:.20}; "
+            "pick other weights",
+            code="bad-checkpoint",
+        )
+    return float(given)

@@ -5,7 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "modalities": (1, 16),
+    "regions": (1, 16),
+    "stem_width": (1, 512),
+    "stem_blocks": (0, 16),
+    "embed_dim": (4, 512),
+    "depths": (1, 32),
+    "heads": (1, 64),
+    "window": (1, 16),
+    "mlp_ratio": (1, 16),
+    "drop_path": (0.0, 0.9),
+    "bottleneck_depth": (0, 32),
+    "bottleneck_heads": (1, 256),
+    "bottleneck_ratio": (1, 16),
+    "decoder_dims": (4, 4096),
+    "norm_groups": (1, 64),
+    "tail_width": (2, 512),
+    "deep_supervision": (0, 3),
+}
+"""Least and largest value of every number of `ModelConfig`."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +49,8 @@ class ModelConfig:
 
     embed_dim: int = 32
     """Channels per modality at 1/4 resolution; doubles with every stage."""
-    depths: tuple[int, ...] = (2, 2, 2)
-    heads: tuple[int, ...] = (2, 4, 8)
+    depths: tuple[int, int, int] = (2, 2, 2)
+    heads: tuple[int, int, int] = (2, 4, 8)
     window: int = 7
     """Largest attention window, in tokens per axis."""
     window_rule: Literal["published", "fit"] = "published"
@@ -62,6 +83,13 @@ class ModelConfig:
     """How many coarser decoder levels also predict while training."""
 
     def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: If a value is of the wrong kind, out of bounds, or does not go with another.
+        """
+        for name, kind in get_type_hints(ModelConfig).items():
+            _check(name, getattr(self, name), kind)
         if self.modalities != 4 and self.cross == "pairs":
             raise ValueError(f"cross='pairs' pairs 4 modalities, got {self.modalities}; use cross='all'")
         skips = tuple(self.modalities * self.embed_dim * factor // 2 for factor in (8, 4, 2))
@@ -69,19 +97,45 @@ class ModelConfig:
             raise ValueError(
                 f"without fuse the gated decoder_dims must be the skips' {skips}, got {self.decoder_dims[:3]}"
             )
+        if self.embed_dim % 2:
+            raise ValueError(f"embed_dim must be even, as the stem has half of it, got {self.embed_dim}")
+        widths = [self.embed_dim * 2**stage for stage in range(3)] + [self.modalities * self.embed_dim * 8]
+        for heads, width in zip((*self.heads, self.bottleneck_heads), widths, strict=True):
+            if width % heads:
+                raise ValueError(f"heads must divide their channels, but {width} channels have {heads} heads")
+        if self.stem == "pyramid" and not 1 <= len(self.stem_blocks) <= 5:
+            raise ValueError(f"the pyramid needs 1 to 5 levels, got {len(self.stem_blocks)} stem_blocks")
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ModelConfig:
         """Rebuild from `dataclasses.asdict` after a trip through JSON.
 
         Raises:
-            ValueError: If a field is unknown (a file of a newer version).
+            ValueError: If a field is unknown (a file of a newer version), or as `__post_init__`.
         """
         known = {f.name for f in fields(ModelConfig)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown model setting {unknown[0]!r}")
         return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Raise a ValueError unless a setting is of the annotated kind and, number by number, within its bounds."""
+    shown = f"{value!r:.60}"
+    if get_origin(kind) is Literal:
+        if not isinstance(value, str) or value not in get_args(kind):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {shown}")
+    elif get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if not isinstance(value, tuple) or (kinds[-1] is not Ellipsis and len(value) != len(kinds)):
+            raise ValueError(f"{name} must be {'some' if ... in kinds else len(kinds)} numbers, got {shown}")
+        for item in value:
+            _check(name, item, kinds[0])
+    elif not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool) != (kind is bool):
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {shown}")
+    elif name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
+        raise ValueError(f"{name} must lie in {list(BOUNDS[name])}, got {shown}")
 
 
 PAPER = ModelConfig()

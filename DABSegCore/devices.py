@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
 import torch
 
+from DABSegCore.config import PAPER, SMALL, ModelConfig
 from DABSegCore.errors import InputError
+from DABSegCore.models import build_model
 
 PRECISIONS = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PROBES = (
+    replace(SMALL, depths=(2, 1, 1)),  # two blocks, so that windows shift
+    replace(PAPER, embed_dim=8, decoder_dims=(128, 64, 32, 16), window=4),
+)
+"""Small networks that between them use every operation there is."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
     """Device of that name.
 
     Args:
-        name: "auto" (the first of cuda, mps, cpu that exists), "cpu", "cuda", "cuda:N" or "mps".
+        name: "auto" (the first of cuda, mps, cpu that exists and works), "cpu", "cuda", "cuda:N" or "mps".
 
     Raises:
-        InputError: If the device is unknown or absent; the sentence names those that exist.
+        InputError: If the device is unknown or absent (the sentence names those that exist) or cannot run the network.
     """
     present = available_devices()
     if name == "auto":
-        return torch.device(present[1] if len(present) > 1 else "cpu")
+        return torch.device(next(found for found in (*present[1:], "cpu") if found != "mps" or mps_works()))
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in present:
         raise InputError(
             f"the device {name!r} is not on this machine, which has {', '.join(present)}; "
             "use --device auto or one of these",
+            code="no-device",
+        )
+    if wanted == "mps" and not mps_works():
+        raise InputError(
+            f"PyTorch {torch.__version__} does not run the network rightly on mps; use --device cpu or a newer PyTorch",
             code="no-device",
         )
     return torch.device(wanted)
@@ -44,11 +59,32 @@ def available_devices() -> list[str]:
     return present
 
 
+@lru_cache(maxsize=1)
+def mps_works() -> bool:
+    """Whether Apple's GPU gives the CPU's answers; its 3-D operations are young, and absent in some versions."""
+    try:
+        return all(_agrees_with_cpu(config, torch.device("mps")) for config in PROBES)
+    except (RuntimeError, TypeError):  # not implemented, or not for this type of number
+        return False
+
+
+@torch.inference_mode()
+def _agrees_with_cpu(config: ModelConfig, device: torch.device) -> bool:
+    """Whether a network with arbitrary weights says there in float32 what it says on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        model = build_model(config).eval()
+        image = torch.rand(1, config.modalities, 32, 32, 32)
+    expected, found = model(image), model.to(device)(image.to(device))
+    pairs = ((expected.logits, found.logits), (expected.restored, found.restored))
+    return all(torch.allclose(ours, theirs.cpu(), atol=1e-3) for ours, theirs in pairs)
+
+
 def half_dtype(device: torch.device, autocast: str = "auto") -> torch.dtype | None:
     """16-bit type for the heavy operations, or None for float32.
 
-    "auto" takes bfloat16 where the hardware multiplies it (float16 on older CUDA cards): on a CPU with
-    AVX-512 BF16 a 3-D convolution is 2.5 times faster than in float32, on one without it is slower.
+    "auto" takes bfloat16 where the hardware multiplies it (float16 on older CUDA cards): on a CPU with AVX-512 BF16
+    a 3-D convolution is 2.5 times faster than in float32, on one without it is slower. On mps it is always None.
 
     Args:
         device: Where the network runs.
@@ -59,7 +95,7 @@ def half_dtype(device: torch.device, autocast: str = "auto") -> torch.dtype | No
             raise InputError(
                 f"autocast {autocast!r} is unknown; use auto, {', '.join(PRECISIONS)}", code="bad-argument"
             )
-        return PRECISIONS[autocast]
+        return None if device.type == "mps" else PRECISIONS[autocast]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu" and _cpu_multiplies_bfloat16():
@@ -72,15 +108,57 @@ def channels_last_pays(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def available_memory() -> int | None:
+def available_memory(root: Path = Path("/")) -> int | None:
     """Bytes of main memory that can still be had, or None where nobody need ask.
 
-    Only Linux promises more than it has and kills the process later; other systems refuse at once.
+    Only Linux promises more than it has and kills the process later; other systems refuse at once. A container or a
+    batch job may have less than its machine: the scarcest of its control groups decides.
+
+    Args:
+        root: Folder that holds `proc` and `sys`.
     """
     if platform.system() != "Linux":
         return None
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text("utf-8").splitlines() if ":" in line)
-    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
+    rooms = [_room(group) for group in _control_groups(root)]
+    free = _fields(root / "proc" / "meminfo").get("MemAvailable:")
+    rooms.append(None if free is None else 1024 * free)
+    return min((room for room in rooms if room is not None), default=None)
+
+
+def _control_groups(root: Path) -> Iterator[Path]:
+    """Folders that may limit this process's memory, of versions 1 and 2: its own group and all above it."""
+    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "sys" / "fs" / "cgroup" / ("memory" if controllers else "")
+        parts = PurePosixPath(name).parts[1:]
+        yield from (top.joinpath(*parts[:end]) for end in range(len(parts), -1, -1))
+
+
+def _room(group: Path) -> int | None:
+    """Bytes a control group may still take, None where it sets no limit; cached files give way and count as free."""
+    for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        numbers = [_text(group / name).strip() for name in (limit, usage)]
+        if all(number.isdecimal() for number in numbers):  # absent: "", without limit: "max"
+            stat = _fields(group / "memory.stat")
+            cached = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+            return max(0, int(numbers[0]) - int(numbers[1]) + cached)
+    return None
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Lines of a name and a number, and perhaps more behind it."""
+    lines = (line.split() for line in _text(path).splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
+
+
+def _text(path: Path) -> str:
+    """Content of a small file, empty where there is none to read."""
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

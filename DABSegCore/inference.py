@@ -89,7 +89,7 @@ def infer(
         on_step: Receives (done, total) forward passes; (0, total) begins a plan.
 
     Raises:
-        InputError: If even the smallest plan does not fit into memory.
+        InputError: If even the smallest plan does not fit into memory, or the answer is not finite in float32.
     """
     device = torch.device(device)
     flips = _flips() if tta else [()]
@@ -100,9 +100,15 @@ def infer(
             dtype = half_dtype(plan.device, autocast)
         try:
             result = _run(model, image, plan, overlap, flips, dtype, on_step)
-            if dtype is not None and not torch.isfinite(result.probabilities).all():
+            if dtype is not None and not _is_finite(result):
                 on_event(f"{result.precision} overflowed; repeating in float32")
                 result = _run(model, image, plan, overlap, flips, None, on_step)
+            if not _is_finite(result):
+                raise InputError(
+                    "the network's answer to this case holds NaN or Inf even in float32; "
+                    "check the intensities of the images or use other weights",
+                    code="not-finite",
+                )
             return result
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -224,7 +230,13 @@ def _forward(model: nn.Module, views: Tensor, dtype: torch.dtype | None) -> tupl
     context = nullcontext() if dtype is None else torch.autocast(device, dtype=dtype)
     with context:
         prediction = model(views)
-    return prediction.logits.float().sigmoid(), prediction.restored.float()
+    logits = prediction.logits.float()
+    # An overflowed logit would pass for certainty (sigmoid of Inf is 1); times 0 it is NaN and gives itself away.
+    return logits.sigmoid() + 0 * logits, prediction.restored.float()
+
+
+def _is_finite(result: Inferred) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in (result.probabilities, result.restored))
 
 
 def _deterministic() -> AbstractContextManager:

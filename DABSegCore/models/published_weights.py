@@ -9,7 +9,6 @@ stage, which the released code builds but never runs (54 tensors, 235,340 of its
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,6 +21,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.models import build_model
 from DABSegCore.models.dabseg import DABSeg
+from DABSegCore.models.weights_file import is_plain, read_weights_file
 
 SPELLINGS = (("fdmds.", "dami."), ("deblur_stem.", "ckd."), (None, ""))
 """Names of stem and trunk: in the released code, in its authors' training code, in CKD-TransBTS (no stem)."""
@@ -108,7 +108,7 @@ def _slots(entry: Entry, ours: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _fits(value: object, slot: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.shape == slot.shape
+    return is_plain(value) and value.shape == slot.shape
 
 
 def _refuse(fact: str, names: Iterable[str]) -> None:
@@ -125,24 +125,12 @@ def _refuse(fact: str, names: Iterable[str]) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """State dict of a file, unwrapped, without `module.`."""
-    if not path.is_file():
-        raise InputError(f"there are no weights at {path}; give an existing file", code="missing-weights")
     fault = InputError(
         f"{path} is no PyTorch file of plain tensors, or is damaged (nothing in it was run); save its state dict "
         "alone with a current PyTorch",
         code="bad-weights-file",
     )
-    try:
-        if not zipfile.is_zipfile(path):  # older formats could run code even under weights_only
-            raise fault
-        with path.open("rb") as file:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read; change its permissions", code="unreadable") from error
-    except Exception as error:  # damaged bytes surface as half a dozen unrelated types
-        raise fault from error
+    content = read_weights_file(path, fault)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

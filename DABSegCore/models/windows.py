@@ -75,7 +75,11 @@ class Windows:
         return _mask(self, str(device))
 
 
+# Tensors made in inference mode can never be trained with, and these outlive the call that made them.
+
+
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _mask(windows: Windows, device: str) -> Tensor | None:
     """Tokens see each other if they were neighbours before the roll wrapped round, and padding sees only padding."""
     region = torch.zeros(windows.padded, dtype=torch.long)
@@ -98,6 +102,7 @@ def _mask(windows: Windows, device: str) -> Tensor | None:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def relative_index(window: Triple, largest: int, rule: str, device: str) -> Tensor:
     """Row of the position-bias table for every (query, key) pair of a window, flat [N*N].
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import pickle
 import zipfile
@@ -120,7 +121,7 @@ class Hostile:
         return (open, (str(self.victim), "w"))
 
 
-@pytest.mark.parametrize("kind", ["pickle", "torch", "hidden", "legacy"])
+@pytest.mark.parametrize("kind", ["pickle", "torch", "hidden", "legacy", "polyglot"])
 def test_code_in_a_checkpoint_never_runs(saved: Path, kind: str) -> None:
     victim, trap = saved.parent / "victim", Hostile(saved.parent / "victim")
     if kind == "pickle":
@@ -130,12 +131,40 @@ def test_code_in_a_checkpoint_never_runs(saved: Path, kind: str) -> None:
     elif kind == "hidden":
         edited(saved, meta={"metrics": trap})
     else:
+        archive = saved.read_bytes()
         torch.save({"format": "dabseg-checkpoint", "state": trap}, saved, _use_new_zipfile_serialization=False)
+        if kind == "polyglot":  # a zip archive for those who look at its end, the old format for those who begin
+            saved.write_bytes(saved.read_bytes() + archive)
+            assert zipfile.is_zipfile(saved)
     refused(saved, "bad-checkpoint", "nothing in it was run")
     assert not victim.exists()
     if kind == "torch":  # the trap itself works: without our care it would have gone off
         torch.load(saved, weights_only=False).close()
         assert victim.exists()
+
+
+def test_torch_never_sees_the_older_formats(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, harmless = saved.read_bytes(), io.BytesIO()
+    torch.save(torch.load(saved, weights_only=True), harmless, _use_new_zipfile_serialization=False)
+    saved.write_bytes(harmless.getvalue() + archive)
+    assert isinstance(torch.load(saved, weights_only=True), dict)  # torch itself takes the pickle in front
+    monkeypatch.setattr(torch, "load", lambda *args, **options: pytest.fail("torch.load was called"))
+    refused(saved, "bad-checkpoint", "nothing in it was run")
+
+
+@pytest.mark.parametrize("method", ["stat", "open"])
+def test_weights_that_may_not_be_read_are_said_to_be_so(
+    saved: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(self: Path, *args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, method, locked)
+    refused(saved, "unreadable", "cannot be read .Permission denied.")
+
+
+def test_a_folder_is_no_weights(tmp_path: Path) -> None:
+    refused(tmp_path, "missing-weights", "no weights at")
 
 
 @pytest.mark.parametrize("make", [lambda p: zipfile.ZipFile(p, "w").close(), lambda p: p.write_text("hello")])
@@ -161,11 +190,68 @@ def test_other_torch_files_are_refused(tmp_path: Path) -> None:
         ({"format_version": 99}, "bad-checkpoint", "format 99"),
         ({"config": {"wings": 2}}, "bad-checkpoint", "wings"),
         ({"state": None}, "bad-checkpoint", "lacks its section 'state'"),
+        ({"format_version": torch.zeros(3)}, "bad-checkpoint", "format tensor"),
         ({"meta": {"thresholds": {"ET": 7}}}, "bad-checkpoint", "between 0 and 1"),
+        ({"meta": {"thresholds": {"ET": float("nan")}}}, "bad-checkpoint", "between 0 and 1"),
+        ({"meta": {"thresholds": {"ET": "0.5"}}}, "bad-checkpoint", "between 0 and 1"),
+        ({"meta": {"et_min_ml": "none"}}, "bad-checkpoint", "et_min_ml .* got 'none'"),
+        ({"meta": {"et_min_ml": -1}}, "bad-checkpoint", "et_min_ml .* got -1"),
+        ({"meta": {"et_min_ml": float("nan")}}, "bad-checkpoint", "et_min_ml .* got nan"),
+        ({"meta": {"et_min_ml": float("inf")}}, "bad-checkpoint", "et_min_ml .* got inf"),
+        ({"state": {1: torch.zeros(1)}}, "bad-checkpoint", "entry 1 in .* no plain tensor"),
+        ({"state": {"weight": "heavy"}}, "bad-checkpoint", "entry 'weight' in .* no plain tensor"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(saved: Path, changes: dict, code: str, match: str) -> None:
     refused(edited(saved, **changes), code, match)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("embed_dim", "x"),
+        ("embed_dim", -1),
+        ("embed_dim", 10**7),
+        ("embed_dim", 9),
+        ("window", 0),
+        ("depths", [1, 1]),
+        ("depths", 3),
+        ("heads", [3, 1, 1]),
+        ("norm_groups", 5),
+        ("decoder_dims", [16]),
+        ("decoder_dims", [16, 16, 16, 8.5]),
+        ("drop_path", "a"),
+        ("drop_path", float("nan")),
+        ("stem", "weird"),
+        ("stem", ["pyramid"]),
+        ("stem_blocks", []),
+        ("fuse", 1),
+        ("tail_width", True),
+        ("modalities", 3),
+        ("regions", 4),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(saved: Path, field: str, value: object) -> None:
+    config = {**dataclasses.asdict(TINY), field: value}
+    refused(edited(saved, config=config), "bad-checkpoint", "configuration in .* does not fit this program")
+
+
+def test_no_memory_is_taken_for_weights_that_do_not_fit(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.nn.Module] = []
+    monkeypatch.setattr(checkpoint, "build_model", lambda config: made.append(build_model(config)) or made[-1])
+    config = dataclasses.replace(TINY, embed_dim=512, depths=(2, 2, 2))  # 4 GB
+    refused(edited(saved, config=dataclasses.asdict(config)), "weights-mismatch", "mis-shaped")
+    assert {parameter.device.type for parameter in made[0].parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    "make", [torch.Tensor.to_sparse, lambda t: t + 1j, lambda t: t[:1].clone().expand(t.shape), lambda t: t.to("meta")]
+)
+def test_weights_of_an_odd_kind_are_refused(saved: Path, make: object) -> None:
+    state = torch.load(saved, weights_only=True)["state"]
+    name = next(key for key, tensor in state.items() if len(tensor) > 1)
+    edited(saved, state={**state, name: make(state[name])})
+    refused(saved, "bad-checkpoint", f"'{name}' in .* no plain tensor")
 
 
 def test_another_preset_than_asked_for_is_refused(saved: Path) -> None:

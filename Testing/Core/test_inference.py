@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from DABSegCore import inference
+from DABSegCore import devices, inference
 from DABSegCore.devices import available_memory, half_dtype, is_out_of_memory, resolve_device
 from DABSegCore.errors import InputError
 from DABSegCore.inference import WINDOWS, _blend, _corners, bytes_per_voxel, infer
@@ -200,6 +201,35 @@ def test_half_precision_that_overflows_is_repeated_in_float32() -> None:
     assert said == ["bfloat16 overflowed; repeating in float32"]
 
 
+class Broken(nn.Module):
+    """Says what it is told, in every number format."""
+
+    def __init__(self, logit: float, restored: float) -> None:
+        super().__init__()
+        self.logit, self.restored = logit, restored
+
+    def forward(self, image: Tensor) -> Output:
+        return Output(torch.full_like(image[:, :3], self.logit), torch.full_like(image, self.restored))
+
+
+@pytest.mark.parametrize("autocast", ["off", "bfloat16"])
+@pytest.mark.parametrize(
+    ("logit", "restored"),
+    [(float("nan"), 0.0), (float("-inf"), 0.0), (float("inf"), 0.0), (0.0, float("nan")), (0.0, float("inf"))],
+)
+def test_an_answer_that_is_not_finite_is_no_answer(logit: float, restored: float, autocast: str) -> None:
+    said: list[str] = []
+    with pytest.raises(InputError, match="holds NaN or Inf even in float32") as caught:
+        infer(Broken(logit, restored), an_image(4, 4, 4), autocast=autocast, on_event=said.append)
+    assert caught.value.code == "not-finite"
+    assert len(said) == (autocast != "off")
+
+
+def test_certainty_is_finite() -> None:
+    result = infer(Broken(-1e4, 0.0), an_image(4, 4, 4), autocast="off")
+    assert (result.probabilities == 0).all()
+
+
 def test_the_same_input_gives_the_same_bytes() -> None:
     torch.manual_seed(3)
     model, image = Pointwise().eval(), an_image(20, 33, 27)
@@ -235,6 +265,54 @@ def test_a_device_that_is_absent_is_refused_naming_what_exists(monkeypatch: pyte
         assert caught.value.code == "no-device"
 
 
+@pytest.fixture
+def apple(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine with mps and without cuda; the probe is asked anew."""
+    devices.mps_works.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    yield monkeypatch
+    devices.mps_works.cache_clear()
+
+
+def test_mps_is_taken_where_the_probe_succeeds(apple: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+    apple.setattr(devices, "_agrees_with_cpu", lambda config, device: asked.append(device) or True)
+    assert resolve_device("auto") == resolve_device("mps") == torch.device("mps")
+    assert asked == [torch.device("mps")] * len(devices.PROBES)  # once a process
+
+
+@pytest.mark.parametrize("error", [None, NotImplementedError("aten::conv_transpose3d"), TypeError("no float64 here")])
+def test_mps_that_cannot_run_the_network_is_passed_over_or_refused(
+    apple: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    def fails(config: object, device: object) -> bool:
+        if error is not None:
+            raise error
+        return False
+
+    apple.setattr(devices, "_agrees_with_cpu", fails)
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(InputError, match="does not run the network rightly on mps") as caught:
+        resolve_device("mps")
+    assert caught.value.code == "no-device"
+
+
+def test_the_probe_knows_right_from_wrong_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_rng_state()
+    cpu = torch.device("cpu")
+    assert all(devices._agrees_with_cpu(config, cpu) for config in devices.PROBES)
+    assert torch.equal(torch.get_rng_state(), before)
+    plain, calls = nn.Conv3d.forward, []
+
+    def drifts(self: nn.Conv3d, x: Tensor) -> Tensor:
+        calls.append(self)
+        return plain(self, x) + 1e-4 * len(calls)
+
+    monkeypatch.setattr(nn.Conv3d, "forward", drifts)
+    assert not devices._agrees_with_cpu(devices.PROBES[0], cpu)
+
+
 def test_precision_follows_the_hardware_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     assert half_dtype(cpu, "off") is None
@@ -242,7 +320,7 @@ def test_precision_follows_the_hardware_unless_asked(monkeypatch: pytest.MonkeyP
     for has_it, expected in ((True, torch.bfloat16), (False, None)):
         monkeypatch.setattr("DABSegCore.devices._cpu_multiplies_bfloat16", lambda has_it=has_it: has_it)
         assert half_dtype(cpu) is expected
-    assert half_dtype(torch.device("mps")) is None
+    assert half_dtype(torch.device("mps")) is half_dtype(torch.device("mps"), "float16") is None
     with pytest.raises(InputError, match="autocast 'fp8' is unknown"):
         half_dtype(cpu, "fp8")
 
@@ -250,3 +328,66 @@ def test_precision_follows_the_hardware_unless_asked(monkeypatch: pytest.MonkeyP
 def test_available_memory_is_a_plausible_number_or_unknown() -> None:
     free = available_memory()
     assert free is None or 2**20 < free < 2**50
+
+
+GIB = 2**30
+
+
+def a_machine(root: Path, files: dict[str, object]) -> Path:
+    """A folder that looks like the root of a Linux machine with 8 GiB to spare and these files."""
+    for name, content in {"proc/meminfo": f"MemAvailable: {8 * GIB // 1024} kB", **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n", encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        (  # version 2, in a container
+            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": 4 * GIB, "sys/fs/cgroup/memory.current": GIB},
+            3,
+        ),
+        (  # without a limit
+            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": "max", "sys/fs/cgroup/memory.current": GIB},
+            8,
+        ),
+        (  # a limit above one's own group; cached files give way
+            {
+                "proc/self/cgroup": "0::/batch/job 7",
+                "sys/fs/cgroup/batch/memory.max": 4 * GIB,
+                "sys/fs/cgroup/batch/memory.current": 3 * GIB,
+                "sys/fs/cgroup/batch/memory.stat": f"anon {GIB}\ninactive_file {GIB}",
+                "sys/fs/cgroup/batch/job 7/memory.max": "max",
+                "sys/fs/cgroup/batch/job 7/memory.current": GIB,
+            },
+            2,
+        ),
+        (  # version 1 in a container that cannot see its own name
+            {
+                "proc/self/cgroup": "3:cpu:/docker/f00\n2:memory:/docker/f00",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": 6 * GIB,
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": 5 * GIB,
+            },
+            1,
+        ),
+        (  # more than its limit: nothing left, not less
+            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": GIB, "sys/fs/cgroup/memory.current": 2 * GIB},
+            0,
+        ),
+    ],
+)
+def test_memory_is_what_machine_and_container_leave(
+    tmp_path: Path, files: dict[str, object], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
+    assert available_memory(a_machine(tmp_path, files)) == expected * GIB
+
+
+def test_memory_is_unknown_where_nothing_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
+    assert available_memory(tmp_path) is None
+    monkeypatch.setattr(devices.platform, "system", lambda: "Darwin")
+    assert available_memory(a_machine(tmp_path, {})) is None

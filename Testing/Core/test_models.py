@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from DABSegCore.config import BASE, PAPER, PRESETS, SMALL, ModelConfig
-from DABSegCore.models import build_model
+from DABSegCore.config import BASE, BOUNDS, PAPER, PRESETS, SMALL, ModelConfig
+from DABSegCore.models import build_model, windows
 from DABSegCore.models.attention import SelfAttention
 from DABSegCore.models.blocks import MBConv, StreamNorm, depth_to_space, drop_path, space_to_depth
 from DABSegCore.models.windows import APART, Windows, relative_index
@@ -81,6 +81,20 @@ def test_training_gives_deeper_predictions_and_every_parameter_a_gradient():
     assert [d.shape[2] for d in prediction.deep] == [8, 16]
     sum(t.square().mean() for t in (prediction.logits, prediction.restored, *prediction.deep)).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("rule", ["fit", "published"])
+def test_a_network_can_be_trained_after_it_was_used(rule):
+    """What windows remember must not be tied to the mode in which it was first needed."""
+    windows._mask.cache_clear()
+    relative_index.cache_clear()
+    model = a_small_model(depths=(2, 1, 1), window_rule=rule)
+    x = torch.rand(1, 4, 36, 32, 32)  # shifted windows, and padding to mask
+    with torch.inference_mode():
+        model(x)
+    assert windows._mask.cache_info().currsize
+    model.train()(x).logits.square().mean().backward()
+    assert model.encoder.stages[0].blocks[1].attention.bias.table.grad.abs().sum() > 0
 
 
 def test_wrong_input_is_refused():
@@ -227,3 +241,30 @@ def test_a_configuration_that_cannot_work_is_refused():
         ModelConfig(decoder_dims=(256, 128, 64, 32))
     with pytest.raises(ValueError, match="pairs 4 modalities, got 3"):
         ModelConfig(modalities=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"embed_dim": "x"}, "embed_dim must be of type int, got 'x'"),
+        ({"embed_dim": 10**7}, r"embed_dim must lie in \[4, 512\], got 10000000"),
+        ({"embed_dim": 17}, "embed_dim must be even"),
+        ({"window": 0}, "window must lie in"),
+        ({"depths": (1, 1)}, r"depths must be 3 numbers, got \(1, 1\)"),
+        ({"stem_blocks": 2}, "stem_blocks must be some numbers, got 2"),
+        ({"stem_blocks": ()}, "needs 1 to 5 levels, got 0"),
+        ({"heads": (1, 2, 5)}, "64 channels have 5 heads"),
+        ({"decoder_dims": (16, 16, 16, 8.5)}, "decoder_dims must be of type int, got 8.5"),
+        ({"drop_path": float("nan")}, "drop_path must lie in"),
+        ({"fuse": 1}, "fuse must be of type bool"),
+        ({"tail_width": True}, "tail_width must be of type int"),
+        ({"stem": "weird"}, "stem must be one of fdmds, pyramid, got 'weird'"),
+    ],
+)
+def test_every_setting_is_of_its_kind_and_within_bounds(changes, match):
+    with pytest.raises(ValueError, match=match):
+        ModelConfig(**{**SMALL.__dict__, **changes})
+
+
+def test_every_number_has_bounds():
+    assert BOUNDS.keys() == {name for name, value in PAPER.__dict__.items() if not isinstance(value, (str, bool))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,28 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing in it was run"):
         load_published(path)
     assert not trace.exists()
+
+
+def test_a_pickle_with_an_archive_behind_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "polyglot.pth"
+    torch.save({"conv.weight": torch.zeros(1)}, path)
+    archive = path.read_bytes()
+    torch.save({"dami.encoder.norm.weight": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes() + archive)
+    assert zipfile.is_zipfile(path)
+    assert torch.load(path, weights_only=True).keys() == {"dami.encoder.norm.weight"}  # torch takes the pickle
+    with pytest.raises(InputError, match="no PyTorch file of plain tensors"):
+        load_published(path)
+
+
+def test_weights_that_may_not_be_read_are_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", locked)
+    with pytest.raises(InputError, match="cannot be read .Permission denied.") as caught:
+        load_published(tmp_path / "locked" / "weights.pth")
+    assert caught.value.code == "unreadable"
 
 
 class _Touch:
