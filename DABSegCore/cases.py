@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from DABSegCore.errors import InputError
-from DABSegCore.files import read_bytes, write_bytes
+from DABSegCore.files import check_exists, list_folder, read_bytes, write_bytes
 from DABSegCore.labels import MODALITIES
 from DABSegCore.volume import SUFFIXES, Volume, image_suffix, overlap, read_labels, read_volume, resample, same_grid
 
@@ -78,8 +78,8 @@ def case_from_paths(
     paths = {modality: Path(path) for modality, path in zip(MODALITIES, (t1, t1ce, t2, flair), strict=True)}
     segmentation = None if segmentation is None else Path(segmentation)
     for path in (*paths.values(), segmentation):
-        if path is not None and not os.path.exists(path):
-            raise InputError(f"{path} does not exist; check the path", code="missing-file")
+        if path is not None:
+            check_exists(path)
     for a, b in itertools.combinations(paths, 2):
         if os.path.samefile(paths[a], paths[b]):
             raise _same_twice(a, b, paths)
@@ -112,23 +112,23 @@ def find_case(folder: str | Path) -> Case:
     return case_from_paths(*(found[modality] for modality in MODALITIES), segmentation=found.get("seg"))
 
 
-def case_folders(folder: str | Path) -> list[Path]:
+def case_folders(folder: str | Path, exclude: str | Path | None = None) -> list[Path]:
     """The folders that look like a case, complete or not: `folder` itself, else those anywhere below it, sorted.
 
-    A cohort run calls `find_case` on each, so that one bad case does not stop the others.
+    A cohort run calls `find_case` on each, so that one bad case does not stop the others. Links are followed; names
+    that begin with "." are passed over, as they are of runs that did not end. A folder below that may not be looked
+    into counts as a case, so that `find_case` says so.
+
+    Args:
+        folder: Where to look.
+        exclude: A folder below it not to look into, such as the one results go to.
 
     Raises:
         InputError: If there is none.
     """
     folder = Path(folder)
-    if any(kind != "seg" for kind, _ in _named_images(folder)):
-        return [folder]
-    cases = []
-    for root, below, _ in os.walk(folder):
-        below.sort()
-        if any(kind != "seg" for kind, _ in _named_images(Path(root))):
-            cases.append(Path(root))
-            below.clear()
+    list_folder(folder)
+    cases = sorted(_cases_below(folder, {os.path.realpath(path) for path in (folder, exclude) if path is not None}))
     if not cases:
         raise InputError(
             f"{folder} holds no case, that is no folder with images whose names end in _t1, _t1ce, _t2, _flair "
@@ -223,15 +223,26 @@ def read_split(path: str | Path) -> dict[str, list[str]]:
     return split
 
 
+def _cases_below(folder: Path, entered: set[str]) -> Iterator[Path]:
+    """The folder if it is a case or locked, else the cases below it; no place in `entered` is entered again."""
+    try:
+        if any(kind != "seg" for kind, _ in _named_images(folder)):
+            yield folder
+            return
+        below = [path for path in list_folder(folder) if os.path.isdir(path) and not path.name.startswith(".")]
+    except InputError:
+        yield folder
+        return
+    for path in below:
+        place = os.path.realpath(path)  # a link may lead back up, or to a case that is found without it
+        if place not in entered:
+            entered.add(place)
+            yield from _cases_below(path, entered)
+
+
 def _named_images(folder: Path) -> Iterator[tuple[str, Path]]:
     """The modality (or "seg") and path of each image in a folder; a DICOM folder is named like a file."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be opened ({error.strerror}); check the path", code="missing-file"
-        ) from error
-    for path in entries:
+    for path in list_folder(folder):
         ending = _match(path)
         if ending and not path.name.startswith("."):
             yield ENDINGS[ending["ending"].lower()], path

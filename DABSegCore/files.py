@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from DABSegCore.errors import InputError
+
+VOXEL_FILE = re.compile(rb"^(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(.*?)[ \t\r]*$", re.MULTILINE | re.IGNORECASE)
+"""The line of a MetaImage or NRRD header that names the file of its voxels."""
 
 
 def read_bytes(path: Path, count: int = -1) -> bytes:
@@ -17,13 +21,28 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(count)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; check the path", code="missing-file") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise _not_read(path, error) from error
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name.
+
+    Raises:
+        InputError: If the folder does not exist, is none or may not be looked into.
+    """
+    try:
+        return sorted(folder.iterdir())
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); check its permissions and the drive",
-            code="unreadable-file",
-        ) from error
+        raise _not_read(folder, error) from error
+
+
+def check_exists(path: Path) -> None:
+    """Refuse a path that is not there; one behind a locked folder is told as locked."""
+    try:
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _not_read(path, error) from error
 
 
 def make_folder(path: str | Path) -> Path:
@@ -72,12 +91,56 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 in hexadecimal of a file, or of the digests of a folder's files in the order of their names."""
+    """SHA-256 in hexadecimal of a file, or of the digests of the several files an image is made of.
+
+    Several are a folder's files in the order of their names, or a header and the file that holds its voxels.
+
+    Raises:
+        InputError: If a file cannot be read, or a header spreads its voxels over more than one file.
+    """
     path = Path(path)
     if os.path.isdir(path):
-        digests = [sha256(file) for file in sorted(path.iterdir()) if file.is_file()]
-        return hashlib.sha256("".join(digests).encode()).hexdigest()
-    return hashlib.sha256(read_bytes(path)).hexdigest()
+        digests = [_digest(read_bytes(file)) for file in list_folder(path) if not os.path.isdir(file)]
+    else:
+        data = read_bytes(path)
+        voxels = _voxel_file(path, data)
+        if voxels is None:
+            return _digest(data)
+        digests = [_digest(data), _digest(read_bytes(voxels))]
+    return _digest("".join(digests).encode())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _voxel_file(path: Path, data: bytes) -> Path | None:
+    """The file that a MetaImage or NRRD header leaves its voxels to, or None if there is none."""
+    suffix = path.suffix.lower()
+    if suffix not in (".mhd", ".mha", ".nrrd"):
+        return None
+    header = re.split(rb"\r?\n\r?\n", data, maxsplit=1)[0] if suffix == ".nrrd" else data
+    line = VOXEL_FILE.search(header)
+    if line is None or line[1].upper() == b"LOCAL":
+        return None
+    name = line[1].decode(errors="replace")
+    if name.upper().split()[:1] == ["LIST"] or "%" in name:
+        raise InputError(
+            f"{path} spreads its voxels over several files ({name}), but a header may name one; save the image as "
+            "one file",
+            code="unreadable-file",
+        )
+    return path.parent / name
+
+
+def _not_read(path: Path, error: Exception) -> InputError:
+    """The sentence for a file or folder that could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path} does not exist; check the path", code="missing-file")
+    return InputError(
+        f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); check its permissions and the drive",
+        code="unreadable-file",
+    )
 
 
 def _not_written(path: Path, error: OSError) -> InputError:

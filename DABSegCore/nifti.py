@@ -8,6 +8,7 @@ Here a gzip stream is checked to its last byte and the affine is the sform as st
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from typing import NamedTuple
@@ -31,6 +32,9 @@ DTYPES = {
 }
 """Data type code of the standard -> NumPy type; complex, colour and 128-bit types are refused."""
 
+LARGEST_BYTES = 4 << 30
+"""A gzip stream that unpacks to more is refused: this is a head of 1024 float32 voxels along every axis."""
+
 UNIT_MM = {1: 1000.0, 3: 0.001}
 """Spatial unit code -> mm: metres and micrometres; every other code (2 is mm, 0 unknown) is read as mm."""
 
@@ -38,11 +42,12 @@ UNIT_MM = {1: 1000.0, 3: 0.001}
 class Header(NamedTuple):
     """The fields of a NIfTI header that say where the voxels are, in the file and in space."""
 
+    bytes: int
     order: str
     size: tuple[int, ...]
     code: int
     pixdim: tuple[float, ...]
-    offset: int
+    offset: float
     slope: float
     intercept: float
     units: int
@@ -52,7 +57,7 @@ class Header(NamedTuple):
     srow: tuple[float, ...]
 
 
-def decode_nifti(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
+def decode_nifti(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray, int]:
     """Array and affine of a NIfTI file, gzipped or not.
 
     Args:
@@ -63,6 +68,7 @@ def decode_nifti(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
         Array [D, H, W] = (k, j, i) in the stored type (float32 where the header scales).
         Affine [4, 4] from (i, j, k) to RAS mm, float64: the sform where it is coded, else the qform, else (no
         orientation in the header) the voxel sizes alone.
+        NIfTI's code of the space the affine leads to: 1 scanner, 2 aligned, 3 Talairach, 4 MNI, 5 other template.
 
     Raises:
         InputError: If the file is truncated, corrupted, not NIfTI, not one 3-D volume or not real numbers.
@@ -79,22 +85,25 @@ def decode_nifti(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
             code="unreadable-file",
         )
     dtype = np.dtype(header.order + DTYPES[header.code])
-    needed = header.offset + int(np.prod(size)) * dtype.itemsize
+    start = _start(header, name)
+    needed = start + math.prod(size) * dtype.itemsize
     if len(data) < needed:
         raise truncated(name, f"{len(data)} of {needed} bytes are there")
-    array = np.frombuffer(data, dtype, int(np.prod(size)), header.offset).reshape(size[::-1])
+    array = np.frombuffer(data, dtype, math.prod(size), start).reshape(size[::-1])
     if header.slope not in (0.0, 1.0) or (header.slope and header.intercept):
-        array = (array * header.slope + header.intercept).astype(np.float32)
-    return array, _affine(header)
+        with np.errstate(over="ignore", invalid="ignore"):  # the reader of the volume looks for what is not finite
+            array = (array * header.slope + header.intercept).astype(np.float32)
+    return array, _affine(header, name), _space(header)
 
 
-def encode_nifti(array: np.ndarray, affine: np.ndarray, gzipped: bool) -> bytes:
+def encode_nifti(array: np.ndarray, affine: np.ndarray, gzipped: bool, space: int = 1) -> bytes:
     """The bytes of a NIfTI-1 file; equal inputs give equal bytes.
 
     Args:
         array: Volume [D, H, W] of a real type; bool is written as uint8.
         affine: (i, j, k) to RAS mm [4, 4]; written as sform (exact to float32) and as qform.
         gzipped: Whether to compress; the fastest level, as MRI noise hardly packs better at the slower ones.
+        space: Code of the space the affine leads to, as from `decode_nifti`; of both forms, as they are one affine.
     """
     array = np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == bool else array.dtype.newbyteorder("<"))
     codes = {np.dtype("<" + text): code for code, text in DTYPES.items()}
@@ -107,7 +116,7 @@ def encode_nifti(array: np.ndarray, affine: np.ndarray, gzipped: bool) -> bytes:
     struct.pack_into("<8f", head, 76, handed, *spacing, 0, 0, 0, 0)
     struct.pack_into("<3f", head, 108, 352, 1, 0)
     head[123] = 2  # millimetres
-    struct.pack_into("<2h", head, 252, 1, 1)
+    struct.pack_into("<2h", head, 252, space, space)
     struct.pack_into("<6f", head, 256, *quaternion, *affine[:3, 3])
     struct.pack_into("<12f", head, 280, *affine[:3].ravel())
     head[344:348] = b"n+1\0"
@@ -134,11 +143,24 @@ def truncated(name: str, detail: str) -> InputError:
 
 
 def _gunzip(data: bytes, name: str) -> bytes:
-    """Decompress, checking length and checksum."""
-    try:
-        return gzip.decompress(data)
-    except (EOFError, OSError, zlib.error) as error:
-        raise truncated(name, str(error)) from error
+    """Decompress one member after another, checking lengths and checksums."""
+    parts, room = [], LARGEST_BYTES
+    while data:
+        stream = zlib.decompressobj(wbits=31)  # 31: with gzip's header and checksum
+        try:
+            parts.append(stream.decompress(data, room + 1))
+        except zlib.error as error:
+            raise truncated(name, str(error)) from error
+        room -= len(parts[-1])
+        if room < 0:
+            raise InputError(
+                f"{name} unpacks to more than {LARGEST_BYTES / 2**30:g} GiB, but a head scan has less; check the file",
+                code="too-large",
+            )
+        if not stream.eof:
+            raise truncated(name, "the gzip stream ends early")
+        data = stream.unused_data.lstrip(b"\0")
+    return b"".join(parts)
 
 
 def _header(data: bytes, name: str) -> Header:
@@ -163,21 +185,10 @@ def _header1(data: bytes, order: str) -> Header:
     offset, slope, intercept = struct.unpack_from(order + "3f", data, 108)
     forms = struct.unpack_from(order + "2h", data, 252)
     numbers = struct.unpack_from(order + "18f", data, 256)
-    size = dim[1 : 1 + dim[0]]
+    size = dim[1 : 1 + max(0, dim[0])]
     slope, intercept = _scaling(slope, intercept)
-    return Header(
-        order,
-        size,
-        code,
-        pixdim,
-        int(offset),
-        slope,
-        intercept,
-        data[123] & 7,
-        *forms,
-        numbers[:6],
-        numbers[6:],
-    )
+    units = data[123] & 7
+    return Header(348, order, size, code, pixdim, offset, slope, intercept, units, *forms, numbers[:6], numbers[6:])
 
 
 def _header2(data: bytes, order: str) -> Header:
@@ -188,9 +199,9 @@ def _header2(data: bytes, order: str) -> Header:
     forms = struct.unpack_from(order + "2i", data, 344)
     numbers = struct.unpack_from(order + "18d", data, 352)
     units = struct.unpack_from(order + "i", data, 500)[0] & 7
-    size = dim[1 : 1 + dim[0]]
+    size = dim[1 : 1 + max(0, dim[0])]
     slope, intercept = _scaling(slope, intercept)
-    return Header(order, size, code, pixdim, offset, slope, intercept, units, *forms, numbers[:6], numbers[6:])
+    return Header(540, order, size, code, pixdim, offset, slope, intercept, units, *forms, numbers[:6], numbers[6:])
 
 
 def _scaling(slope: float, intercept: float) -> tuple[float, float]:
@@ -198,12 +209,34 @@ def _scaling(slope: float, intercept: float) -> tuple[float, float]:
     return (slope, intercept) if np.isfinite([slope, intercept]).all() else (0.0, 0.0)
 
 
-def _affine(header: Header) -> np.ndarray:
+def _start(header: Header, name: str) -> int:
+    """Where in the file the voxels begin, in bytes."""
+    if not (math.isfinite(header.offset) and header.offset >= header.bytes):
+        raise truncated(name, f"its voxels are said to begin at byte {header.offset:g}, within its header or nowhere")
+    return int(header.offset)
+
+
+def _space(header: Header) -> int:
+    """Code of the space that the affine leads to; scanner space where none of the standard is stored."""
+    code = header.sform_code if header.sform_code > 0 else header.qform_code
+    return code if 1 <= code <= 5 else 1
+
+
+def _affine(header: Header, name: str) -> np.ndarray:
     """(i, j, k) -> RAS mm [4, 4]: sform, else qform, else voxel sizes along the axes."""
     affine = np.eye(4)
+    by_quaternion = header.sform_code <= 0 < header.qform_code
+    sizes = (*header.pixdim[:4], *(header.quaternion if by_quaternion else ()))
+    used = header.srow if header.sform_code > 0 else sizes
+    if not np.isfinite(used).all():
+        raise InputError(
+            f"{name} has a place in space with numbers that are NaN or infinite, but every one must be finite; "
+            "export the image again",
+            code="bad-geometry",
+        )
     if header.sform_code > 0:
         affine[:3] = np.reshape(header.srow, (3, 4))
-    elif header.qform_code > 0:
+    elif by_quaternion:
         b, c, d = header.quaternion[:3]
         a = np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
         handed = -1.0 if header.pixdim[0] < 0 else 1.0

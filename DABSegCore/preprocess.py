@@ -21,6 +21,9 @@ SPACING_TOLERANCE = 0.05
 """Voxels within 5 % of 1 mm are used as they are: a lossless grid is worth more than a 5 % larger brain."""
 
 BOX_MARGIN_MM = 2.0
+BRAIN_EXTENT_MM = (10.0, 400.0)
+"""No brain, and no head, is smaller or larger than this along an axis; wrong voxel sizes make it seem so."""
+
 PERCENTILES = (1.0, 99.0)
 
 WORKING_AXES = np.diag([-1.0, -1.0, 1.0])
@@ -132,7 +135,7 @@ def prepare(images: np.ndarray, affine: np.ndarray) -> Prepared:
         The prepared case; re-oriented input gives the identical image.
 
     Raises:
-        InputError: If no voxel differs from 0, or a modality has one value in the whole brain.
+        InputError: If no voxel differs from 0, the brain has no brain's size, or a modality has one value in it.
     """
     native_brain = (images != 0).any(axis=0)
     grid = working_grid(native_brain, affine)
@@ -154,16 +157,17 @@ def window_intensities(images: np.ndarray, brain: np.ndarray) -> tuple[np.ndarra
         Windowed images [M, d, h, w], float32, and the windows [M, 2], float32.
 
     Raises:
-        InputError: If a modality has one value in the whole brain.
+        InputError: If a modality has one value, but for 1 % above and below it, or none above 0.
     """
     windows = np.zeros((len(images), 2), dtype=np.float32)
     for m, image in enumerate(images):
         inside = image[brain & (image > 0)]
         windows[m] = np.percentile(inside, PERCENTILES) if inside.size else 0
         if not windows[m, 1] > windows[m, 0]:
+            value = f"the value {windows[m, 0]:g} in nearly all of its voxels" if inside.size else "no voxel"
             raise InputError(
-                f"the {MODALITIES[m]} image has the value {windows[m, 0]:g} in all of the brain, but an image "
-                "must show something; give intensities, not a mask",
+                f"the {MODALITIES[m]} image has {value} above 0 in the brain, but an image must show something; "
+                "give intensities, not a mask",
                 code="constant-image",
             )
     return apply_windows(images, brain, windows), windows
@@ -188,13 +192,19 @@ def working_grid(brain: np.ndarray, affine: np.ndarray) -> WorkingGrid:
         affine: Reference voxel (i, j, k) to RAS mm [4, 4].
 
     Raises:
-        InputError: If the mask is empty.
+        InputError: If the mask is empty, or the brain too small or too large for one.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     axes, flips = _nearest_turn(affine[:3, :3] / spacing)
     zoom = spacing[::-1][list(axes)] / WORKING_SPACING_MM
+    box = _bounding_box(_turn(brain[None], axes, flips)[0])
+    _check_extent(box, zoom * WORKING_SPACING_MM)
     margin = np.ceil(BOX_MARGIN_MM / WORKING_SPACING_MM / zoom).astype(int)
-    box = _bounding_box(_turn(brain[None], axes, flips)[0], margin)
+    turned = (brain.shape[axis] for axis in axes)
+    box = tuple(
+        slice(max(0, side.start - more), min(size, side.stop + more))
+        for side, more, size in zip(box, margin.tolist(), turned, strict=True)
+    )
     exact = bool((np.abs(zoom - 1) <= SPACING_TOLERANCE).all())
     grid = WorkingGrid(brain.shape, axes, flips, box, None if exact else zoom, np.eye(4))
     to_reference = _index_map(grid)
@@ -215,16 +225,29 @@ def _turn(array: np.ndarray, axes: tuple[int, ...], flips: tuple[int, ...]) -> n
     return np.flip(turned, [axis + 1 for axis in flips])
 
 
-def _bounding_box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around a mask, wider by a margin of voxels per axis, within the array."""
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around a mask."""
     box = []
-    for axis, size in enumerate(mask.shape):
+    for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         inside = np.flatnonzero(mask.any(axis=others))
         if inside.size == 0:
             raise InputError("all four images are 0 everywhere, so there is no brain; check the files", code="no-brain")
-        box.append(slice(max(0, int(inside[0] - margin[axis])), min(size, int(inside[-1] + 1 + margin[axis]))))
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
     return tuple(box)
+
+
+def _check_extent(box: tuple[slice, ...], spacing_mm: np.ndarray) -> None:
+    """Refuse a brain of a size that only wrong voxel sizes give, before anything is resampled to 1 mm."""
+    extent_mm = [(side.stop - side.start) * mm for side, mm in zip(box, spacing_mm.tolist(), strict=True)]
+    low, high = BRAIN_EXTENT_MM
+    if min(extent_mm) < low or max(extent_mm) > high:
+        extent, spacing = (" x ".join(f"{mm:.3g}" for mm in values) for values in (extent_mm, spacing_mm))
+        raise InputError(
+            f"the brain is {extent} mm large in voxels of {spacing} mm, but a brain has {low:g} to {high:g} mm along "
+            "each axis; correct the voxel sizes in the header",
+            code="brain-extent",
+        )
 
 
 def _zoomed(shape: tuple[int, ...], zoom: np.ndarray) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from DABSegCore.errors import InputError
-from DABSegCore.files import read_bytes, replacing, write_bytes
+from DABSegCore.files import list_folder, read_bytes, replacing, write_bytes
 from DABSegCore.files import sha256 as sha256
 from DABSegCore.labels import canonical_labels
 from DABSegCore.nifti import decode_nifti, encode_nifti, not_one_volume, truncated
@@ -37,10 +37,12 @@ class Volume:
     Args:
         array: Voxels [D, H, W] = (k, j, i).
         affine: Voxel index (i, j, k) -> RAS mm [4, 4], float64.
+        space: NIfTI's code of the space that RAS is of: 1 scanner, 2 aligned, 3 Talairach, 4 MNI, 5 other template.
     """
 
     array: np.ndarray
     affine: np.ndarray
+    space: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,9 +74,10 @@ def read_volume(path: str | Path) -> Volume:
     """
     path = Path(path)
     volume = _read_any(path)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         array = np.array(volume.array, dtype=np.float32, order="C")
-    if not np.isfinite(array.sum(dtype=np.float64)):
+        total = array.sum(dtype=np.float64)
+    if not np.isfinite(total):
         bad = int((~np.isfinite(array)).sum())
         raise InputError(
             f"{path} holds {bad} voxels that are NaN or infinite, but every voxel must be a finite number; "
@@ -82,7 +85,7 @@ def read_volume(path: str | Path) -> Volume:
             code="not-finite",
         )
     _check_axes(volume.affine, path)
-    return Volume(array, volume.affine)
+    return volume.with_array(array)
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -119,7 +122,7 @@ def write_volume(path: str | Path, volume: Volume) -> None:
     path = Path(path)
     suffix = image_suffix(path)
     if suffix in (".nii", ".nii.gz"):
-        write_bytes(path, encode_nifti(volume.array, volume.affine, gzipped=suffix == ".nii.gz"))
+        write_bytes(path, encode_nifti(volume.array, volume.affine, suffix == ".nii.gz", volume.space))
         return
     if suffix not in (".nrrd", ".mha"):
         raise _unknown_format(path)
@@ -200,7 +203,7 @@ def resample(volume: Volume, reference: Volume, order: str = "linear") -> Volume
     resampler.SetOutputSpacing(spacing)
     resampler.SetOutputOrigin(origin)
     array = sitk.GetArrayFromImage(resampler.Execute(_to_itk(volume)))
-    return Volume(array.astype(volume.array.dtype, copy=False), reference.affine)
+    return reference.with_array(array.astype(volume.array.dtype, copy=False))
 
 
 def image_suffix(path: Path) -> str:
@@ -228,6 +231,9 @@ def _read_any(path: Path) -> Volume:
 
 def _read_dicom(folder: Path) -> Volume:
     """Read the one DICOM series of a folder, slices in order of place."""
+    for file in list_folder(folder):
+        if not os.path.isdir(file):
+            read_bytes(file, 1)  # ITK would pass over a locked slice without a word
     with _quiet_itk():
         series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         if len(series) != 1:
@@ -267,7 +273,7 @@ def _check_slices(names: tuple[str, ...], folder: Path) -> None:
 def _from_itk(image: sitk.Image, path: Path) -> Volume:
     """Volume of an ITK image, refused unless it is 3-D with one number a voxel."""
     size = image.GetSize()
-    size = size[:3] if all(n == 1 for n in size[3:]) else size
+    size = size[:3] if size[3:] == (1,) else size
     size += (image.GetNumberOfComponentsPerPixel(),) if image.GetNumberOfComponentsPerPixel() > 1 else ()
     if len(size) != 3 or min(size) < 2:
         raise not_one_volume(str(path), size)
@@ -298,10 +304,11 @@ def _itk_geometry(affine: np.ndarray) -> tuple[list[float], list[float], list[fl
 
 def _check_axes(affine: np.ndarray, path: Path) -> None:
     """Refuse axes that are not at right angles (shear), of no length or not finite."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    axes = affine[:3, :3] / np.maximum(spacing, 1e-12)
-    if np.isfinite(affine).all() and np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3:
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        axes = affine[:3, :3] / np.maximum(spacing, 1e-12)
+        if np.isfinite(affine).all() and np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3:
+            return
     raise InputError(
         f"{path} has voxel axes that are sheared or of no length, but they must meet at right angles "
         "(to 0.001); resample the image onto an ordinary grid first",

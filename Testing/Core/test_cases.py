@@ -1,5 +1,6 @@
 """Cases: found by name, loaded onto one grid, and every mistake in a folder told in one sentence."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,6 @@ from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.volume import Volume, write_volume
 
-REAL_CASES = Path(__file__).parents[3] / "shared" / "cases"
 NAMES_2020 = ("_t1", "_t1ce", "_t2", "_flair", "_seg")
 NAMES_2023 = ("-t1n", "-t1c", "-t2w", "-t2f", "-seg")
 
@@ -112,6 +112,60 @@ def test_a_cohort_at_any_depth_sorted_and_bad_cases_still_listed(tmp_path):
     (tmp_path / "HGG/a/a_t1.nii.gz").unlink()
     assert [path.name for path in case_folders(tmp_path)] == ["a", "c", "b"]
     assert fault(find_cases, tmp_path)[0] == "missing-modality"
+
+
+def link(at, to):
+    """A symbolic link to a folder; skips where this user may not make one."""
+    at.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        at.symlink_to(to, target_is_directory=True)
+    except OSError as error:
+        pytest.skip(f"no symbolic links here ({error})")
+
+
+def test_links_to_cases_are_followed_and_loops_end(tmp_path):
+    write_case(tmp_path / "store" / "deep" / "one", "one")
+    write_case(tmp_path / "data" / "two", "two")
+    link(tmp_path / "data" / "linked", tmp_path / "store" / "deep")
+    link(tmp_path / "data" / "group" / "up", tmp_path / "data")
+    assert case_folders(tmp_path / "data") == [tmp_path / "data" / "linked" / "one", tmp_path / "data" / "two"]
+    link(tmp_path / "data" / "zwei", tmp_path / "data" / "two")  # the same case again is one case
+    assert [case.case_id for case in find_cases(tmp_path / "data")] == ["one", "two"]
+
+
+def test_folders_of_runs_that_did_not_end_and_results_are_passed_over(tmp_path):
+    for name in ("a", ".a.123.tmp", ".hidden/b", "results/a", "results/deep/c"):
+        write_case(tmp_path / name, Path(name).name)
+    assert case_folders(tmp_path, exclude=tmp_path / "results") == [tmp_path / "a"]
+    assert case_folders(tmp_path, exclude=tmp_path / "x" / ".." / "results") == [tmp_path / "a"]
+    assert case_folders(tmp_path, exclude=tmp_path / "none") == case_folders(tmp_path)
+    found = [tmp_path / name for name in ("a", "results/a", "results/deep/c")]
+    assert case_folders(tmp_path) == found
+
+
+def test_a_folder_beside_the_case_given_is_not_looked_into(tmp_path):
+    """`folder` is a case itself; hidden or not, it is what the user named."""
+    write_case(tmp_path / ".mine", "mine")
+    write_case(tmp_path / ".mine" / "more", "more")
+    assert case_folders(tmp_path / ".mine") == [tmp_path / ".mine"]
+
+
+def test_a_locked_case_folder_is_a_case_that_fails(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        write_case(tmp_path / "data" / name, name)
+
+    def iterdir(path):
+        if path.name in ("b", "locked"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return unlocked(path)
+
+    unlocked = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert case_folders(tmp_path / "data") == [tmp_path / "data" / "a", tmp_path / "data" / "b"]
+    code, message = fault(find_case, tmp_path / "data" / "b")
+    assert code == "unreadable-file"
+    assert "Permission denied" in message
+    assert fault(case_folders, tmp_path / "locked")[0] == "unreadable-file"
 
 
 def test_four_paths_make_a_case(tmp_path):
@@ -329,10 +383,8 @@ def test_a_case_in_two_parts_is_refused(tmp_path):
         ("native_space/TCGA-DU-7294", None),
     ],
 )
-def test_real_cases_load(folder, labels):
-    if not REAL_CASES.is_dir():
-        pytest.skip("real cases are not at ../shared/cases")
-    loaded, said = load(REAL_CASES / folder)
+def test_real_cases_load(real_cases, folder, labels):
+    loaded, said = load(real_cases / folder)
     assert loaded.case.case_id == os.path.basename(folder)
     assert (loaded.label is None) if labels is None else (np.unique(loaded.label).tolist() == labels)
     assert len(said) == (3 if folder.startswith("native") else 0)

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from DABSegCore.cases import find_case, load_case
 from DABSegCore.errors import InputError
-from DABSegCore.preprocess import apply_windows, prepare, window_intensities
+from DABSegCore.preprocess import apply_windows, prepare, window_intensities, working_grid
 
-REAL_CASES = Path(__file__).parents[3] / "shared" / "cases"
 ORIENTATIONS = [
     (axes, flips)
     for axes in itertools.permutations((0, 1, 2))
@@ -21,7 +19,7 @@ ORIENTATIONS = [
 BRATS = np.array([[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
 
-def a_head(seed=0, shape=(13, 17, 15)):
+def a_head(seed=0, shape=(25, 31, 29)):
     """Four modalities with an asymmetric brain in an air margin."""
     random = np.random.default_rng(seed)
     images = np.zeros((4, *shape), dtype=np.float32)
@@ -130,10 +128,11 @@ def test_working_axes_point_left_posterior_superior(name):
 @pytest.mark.parametrize("name", AFFINES)
 def test_a_bright_blob_keeps_its_place_in_space_there_and_back(name, turn):
     spot = (6, 8, 9)
-    images = np.zeros((4, 13, 17, 15), dtype=np.float32)
-    images[:, 3:-3, 3:-3, 3:-3] = np.random.default_rng(3).uniform(1, 2, (4, 7, 11, 9))
+    shape = (29, 33, 31)
+    images = np.zeros((4, *shape), dtype=np.float32)
+    images[:, 3:-3, 3:-3, 3:-3] = np.random.default_rng(3).uniform(1, 2, (4, 23, 27, 25))
     place = ras(AFFINES[name], spot)
-    voxel = np.moveaxis(np.indices((13, 17, 15))[::-1], 0, -1)
+    voxel = np.moveaxis(np.indices(shape)[::-1], 0, -1)
     apart_mm = np.linalg.norm(voxel @ AFFINES[name][:3, :3].T + AFFINES[name][:3, 3] - place, axis=-1)
     images[0] += 100 * np.exp(-((apart_mm / 1.5) ** 2)) * (images[0] > 0)
     turned, affine = reorient(images, AFFINES[name], *turn)
@@ -150,7 +149,7 @@ def test_a_bright_blob_keeps_its_place_in_space_there_and_back(name, turn):
 @pytest.mark.parametrize("name", ["anisotropic", "anisotropic-left"])
 def test_resampled_grids_have_one_millimetre_voxels_and_agree_with_their_affine(name):
     """A ramp along superior stays that ramp, and comes back to itself: linear interpolation is exact on it."""
-    shape = (13, 17, 15)
+    shape = (25, 27, 29)
     k, j, i = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
     height = np.stack([i, j, k], axis=-1) @ AFFINES[name][2, :3] + AFFINES[name][2, 3] + 200
     images = np.repeat(height[None].astype("f4"), 4, axis=0)
@@ -257,6 +256,42 @@ def test_no_brain_and_no_contrast_are_refused():
     assert caught.value.code == "constant-image"
 
 
+@pytest.mark.parametrize(
+    ("rare", "words"), [(9.0, "the value 5 in nearly all of its voxels above 0"), (-3.0, "the value 5 in nearly all")]
+)
+def test_a_sparse_image_is_told_what_is_true_of_it(rare, words):
+    """A mask of 5 in a part of the brain, with one voxel of another value: not "5 in all of the brain"."""
+    images = a_head()
+    images[2] = 0
+    images[2, 8:16, 8:16, 8:16] = 5
+    images[2, 9, 9, 9] = rare
+    with pytest.raises(InputError) as caught:
+        prepare(images, BRATS)
+    assert f"the t2 image has {words}" in str(caught.value)
+    images[2] = -images[0]
+    with pytest.raises(InputError, match="the t2 image has no voxel above 0 in the brain"):
+        prepare(images, BRATS)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "words"),
+    [
+        (0.001, "is 0.018 x 0.024 x 0.022 mm large in voxels of 0.001 x 0.001 x 0.001 mm"),
+        (200.0, "is 3.6e+03 x 4.8e+03 x 4.4e+03 mm large in voxels of 200 x 200 x 200 mm"),
+        (1e-30, "brain"),
+        (1e30, "brain"),
+        ((1, 1, 0.1), "is 1.8 x 24 x 22 mm large in voxels of 0.1 x 1 x 1 mm"),
+    ],
+)
+def test_voxel_sizes_that_make_no_brain_are_refused_before_anything_is_resampled(spacing, words):
+    mask = (a_head() != 0).any(axis=0)  # 18 x 24 x 22 voxels
+    with pytest.raises(InputError) as caught:
+        working_grid(mask, BRATS @ np.diag([*np.broadcast_to(spacing, 3), 1.0]))
+    assert caught.value.code == "brain-extent"
+    assert words in str(caught.value)
+    assert "10 to 400 mm" in str(caught.value)
+
+
 # ---------------------------------------------------------------- speed and real cases
 
 
@@ -268,13 +303,11 @@ def test_a_full_size_case_is_prepared_in_two_seconds():
     assert time.process_time() - began < 2.0
 
 
-def test_the_native_case_lands_where_its_registered_twin_is():
+def test_the_native_case_lands_where_its_registered_twin_is(real_cases):
     """One patient on the scanner's grids and on the BraTS grid: the same orientation, size and share of brain."""
-    if not REAL_CASES.is_dir():
-        pytest.skip("real cases are not at ../shared/cases")
     prepared = []
     for folder in ("native_space", "unlabelled"):
-        loaded = load_case(find_case(REAL_CASES / folder / "TCGA-DU-7294"), on_warning=str)
+        loaded = load_case(find_case(real_cases / folder / "TCGA-DU-7294"), on_warning=str)
         prepared.append(prepare(loaded.images, loaded.reference.affine))
     native, twin = prepared
     np.testing.assert_allclose(native.affine[:3, :3], np.diag([-1, -1, 1]), atol=0.01)

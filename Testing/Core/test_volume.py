@@ -1,10 +1,12 @@
 """Volumes: geometry and voxels against nibabel, every fault one sentence, and files written whole or not at all."""
 
+import contextlib
 import errno
 import gzip
 import hashlib
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from DABSegCore import nifti
 from DABSegCore.errors import InputError
+from DABSegCore.files import check_exists, list_folder
 from DABSegCore.volume import (
     Volume,
     overlap,
@@ -27,8 +31,6 @@ from DABSegCore.volume import (
     write_png,
     write_volume,
 )
-
-REAL_CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
 def an_affine(angles_deg=(0, 0, 0), spacing=(1, 1, 1), origin=(0, 0, 0), left_handed=False):
@@ -122,10 +124,8 @@ def test_read_in_metres_gives_millimetres(tmp_path):
 @pytest.mark.parametrize(
     "case", ["original/BraTS20_Training_002", "original/BraTS-GLI-00000-000", "native_space/TCGA-DU-7294"]
 )
-def test_read_of_real_cases_agrees_with_nibabel(case):
-    if not REAL_CASES.is_dir():
-        pytest.skip("real cases are not at ../shared/cases")
-    for path in sorted((REAL_CASES / case).iterdir()):
+def test_read_of_real_cases_agrees_with_nibabel(real_cases, case):
+    for path in sorted((real_cases / case).iterdir()):
         truth, volume = nib.load(path), read_volume(path)
         np.testing.assert_allclose(volume.affine, truth.affine, atol=1e-6)
         np.testing.assert_array_equal(volume.array, np.asarray(truth.dataobj, dtype=np.float32).T)
@@ -161,6 +161,22 @@ def test_geometry_read_from_a_file_is_written_unchanged(tmp_path):
     nib.save(nib.Nifti1Image(voxels(), AFFINES["oblique"]), tmp_path / "a.nii.gz")
     write_volume(tmp_path / "b.nii.gz", read_volume(tmp_path / "a.nii.gz"))
     np.testing.assert_array_equal(nib.load(tmp_path / "b.nii.gz").affine, nib.load(tmp_path / "a.nii.gz").affine)
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "expected"), [(4, 4, 4), (1, 1, 1), (2, 0, 2), (0, 3, 3), (4, 1, 4), (0, 0, 1), (77, 0, 1)]
+)
+def test_the_space_of_the_header_is_kept(tmp_path, sform, qform, expected):
+    """Scanner, aligned, Talairach or MNI; a code no standard knows is written as scanner."""
+    write_volume(tmp_path / "a.nii", Volume(voxels(), AFFINES["oblique"]))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<2h", data, 252, qform, sform)
+    (tmp_path / "a.nii").write_bytes(data)
+    volume = read_volume(tmp_path / "a.nii")
+    for name, kept in (("b", volume.with_array(voxels(seed=1))), ("c", resample(volume, volume, "nearest"))):
+        write_volume(tmp_path / f"{name}.nii.gz", kept)
+        header = nib.load(tmp_path / f"{name}.nii.gz").header
+        assert (header["sform_code"], header["qform_code"]) == (expected, expected)
 
 
 def test_equal_volumes_give_equal_bytes_and_masks_are_written_as_bytes(tmp_path):
@@ -257,6 +273,30 @@ def test_a_file_one_may_not_read(tmp_path, name, monkeypatch):
     assert name in message
 
 
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "I/O error")])
+def test_a_folder_one_may_not_look_into(tmp_path, error, monkeypatch):
+    def locked(_path):
+        raise error
+
+    (tmp_path / "t1").mkdir()
+    monkeypatch.setattr(Path, "iterdir", locked)
+    for function in (read_volume, sha256, list_folder):
+        code, message = fault(function, tmp_path / "t1")
+        assert code == "unreadable-file"
+        assert error.strerror in message
+
+
+def test_a_path_behind_a_locked_folder_is_not_told_as_missing(tmp_path, monkeypatch):
+    def locked(_path, *_args, **_kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    assert fault(check_exists, tmp_path / "a.nii")[0] == "missing-file"
+    assert fault(check_exists, tmp_path / "a\0.nii")[0] == "unreadable-file"
+    assert fault(read_volume, tmp_path / "a\0.nii")[0] == "unreadable-file"
+    monkeypatch.setattr(os, "stat", locked)
+    assert fault(check_exists, tmp_path / "a.nii")[0] == "unreadable-file"
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
 def test_truncated_files_are_refused_never_half_read(tmp_path, name, share, capfd):
@@ -292,6 +332,17 @@ def test_only_three_dimensions(tmp_path, shape, words):
 def test_a_fourth_dimension_of_one_is_no_dimension(tmp_path):
     nib.save(nib.Nifti1Image(voxels((4, 5, 6, 1)), np.eye(4)), tmp_path / "a.nii.gz")
     assert read_volume(tmp_path / "a.nii.gz").shape == (6, 5, 4)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels((1, 4, 5, 6)), isVector=False), str(tmp_path / "b.mha"))
+    assert read_volume(tmp_path / "b.mha").shape == (4, 5, 6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 5, 6), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+def test_five_dimensions_are_refused_even_of_one(tmp_path, name, shape):
+    sitk.WriteImage(sitk.GetImageFromArray(voxels(shape), isVector=False), str(tmp_path / name))
+    code, message = fault(read_volume, tmp_path / name)
+    assert code == "not-3d"
+    assert "5-D" in message
 
 
 def test_colour_and_time_in_other_formats(tmp_path):
@@ -321,6 +372,78 @@ def test_shear_is_refused(tmp_path):
     image.set_sform(sheared, 1)
     nib.save(image, tmp_path / "a.nii.gz")
     assert fault(read_volume, tmp_path / "a.nii.gz")[0] == "bad-geometry"
+
+
+FIELDS = {  # name -> where it lies in a NIfTI-1 header, and its type
+    "vox_offset": (108, "<f"),
+    "pixdim": (80, "<f"),
+    "quatern_b": (256, "<f"),
+    "qoffset_x": (268, "<f"),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        *(("vox_offset", value, "truncated-file") for value in (np.nan, np.inf, -np.inf, -352.0, 0.0, 1e30, 1e6)),
+        *(
+            (field, value, "bad-geometry")
+            for field in ("pixdim", "quatern_b", "qoffset_x")
+            for value in (np.nan, np.inf)
+        ),
+        ("pixdim", 0.0, "bad-geometry"),
+    ],
+)
+def test_numbers_of_a_header_that_cannot_be(tmp_path, field, value, expected):
+    write_volume(tmp_path / "a.nii", Volume(voxels(), AFFINES["oblique"]))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<h", data, 254, 0)  # no sform, so that the quaternion counts
+    place, kind = FIELDS[field]
+    struct.pack_into(kind, data, place, value)
+    (tmp_path / "a.nii").write_bytes(data)
+    code, message = fault(read_volume, tmp_path / "a.nii")
+    assert code == expected
+    assert "a.nii" in message
+
+
+@pytest.mark.parametrize("forms", ["sform", "qform", "none"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_no_header_bytes_break_the_reader(tmp_path, kind, forms):
+    """One to four bytes of the header anything at all: a finite volume or one sentence, never another error."""
+    image = kind(voxels((4, 3, 2)), AFFINES["oblique"])
+    image.set_sform(AFFINES["oblique"], int(forms == "sform"))
+    image.set_qform(AFFINES["oblique"], int(forms != "none"))
+    nib.save(image, tmp_path / "a.nii")
+    whole = (tmp_path / "a.nii").read_bytes()
+    random = np.random.default_rng(5)
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in random.integers(0, 352 if kind is nib.Nifti1Image else 544, random.integers(1, 5)):
+            data[place] = random.choice((0, 1, 127, 128, 255, random.integers(256)))
+        (tmp_path / "a.nii").write_bytes(data)
+        with contextlib.suppress(InputError):
+            volume = read_volume(tmp_path / "a.nii")
+            assert np.isfinite(volume.array).all()
+            assert np.isfinite(volume.affine).all()
+
+
+def test_a_gzip_that_grows_beyond_the_bound_is_refused(tmp_path, monkeypatch):
+    """The bound here is 4000 bytes; 352 of header and 10 x 10 x 9 of 4 bytes are 3952, one plane more 4352."""
+    monkeypatch.setattr(nifti, "LARGEST_BYTES", 4000)
+    write_volume(tmp_path / "a.nii.gz", Volume(voxels((9, 10, 10)), np.eye(4)))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array, voxels((9, 10, 10)))
+    write_volume(tmp_path / "a.nii.gz", Volume(voxels((10, 10, 10)), np.eye(4)))
+    assert fault(read_volume, tmp_path / "a.nii.gz")[0] == "too-large"
+
+
+def test_a_gzip_of_several_members_is_read_whole(tmp_path):
+    """As bgzip writes them."""
+    write_volume(tmp_path / "a.nii", Volume(voxels(), np.eye(4)))
+    data = (tmp_path / "a.nii").read_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(data[:500]) + gzip.compress(data[500:]))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array, voxels())
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(data) + b"junk")
+    assert fault(read_volume, tmp_path / "a.nii.gz")[0] == "truncated-file"
 
 
 # ---------------------------------------------------------------- labels
@@ -398,6 +521,21 @@ def test_a_folder_with_two_series_or_none_is_refused(tmp_path):
     assert "holds 0 DICOM series" in fault(read_volume, tmp_path / "empty")[1]
 
 
+def test_a_locked_slice_is_told_not_passed_over(tmp_path, monkeypatch):
+    write_series(tmp_path / "a", voxels((5, 6, 7)))
+
+    def locked(path, *args, **kwargs):
+        if Path(path).name == "005.dcm":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return io_open(path, *args, **kwargs)
+
+    io_open = open
+    monkeypatch.setattr("builtins.open", locked)
+    code, message = fault(read_volume, tmp_path / "a")
+    assert code == "unreadable-file"
+    assert "005.dcm" in message
+
+
 def test_a_series_with_a_missing_slice_is_refused(tmp_path):
     write_series(tmp_path / "a", voxels((6, 6, 7)), skip=(2,))
     assert fault(read_volume, tmp_path / "a")[0] == "uneven-slices"
@@ -412,6 +550,39 @@ def test_digest_of_a_file_and_of_a_folder(tmp_path):
     one, two = (hashlib.sha256(text).hexdigest() for text in (b"one", b"two"))
     assert sha256(tmp_path / "a") == one
     assert sha256(tmp_path) == hashlib.sha256((one + two).encode()).hexdigest()
+
+
+def test_digest_of_a_header_covers_the_file_with_its_voxels(tmp_path):
+    image = sitk.GetImageFromArray(voxels())
+    sitk.WriteImage(image, str(tmp_path / "a.mhd"))  # voxels in a.raw
+    sitk.WriteImage(image, str(tmp_path / "whole.mha"))
+    sitk.WriteImage(image, str(tmp_path / "whole.nrrd"))
+    for name in ("whole.mha", "whole.nrrd"):
+        assert sha256(tmp_path / name) == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    head = "NRRD0004\r\ntype: float\r\ndimension: 3\r\nsizes: 6 5 4\r\nencoding: raw\r\nendian: little\r\n"
+    (tmp_path / "b.nrrd").write_bytes(f"{head}data file: a.raw\r\n".encode())
+    np.testing.assert_array_equal(read_volume(tmp_path / "b.nrrd").array, voxels())
+    before = [sha256(tmp_path / name) for name in ("a.mhd", "b.nrrd")]
+    data = bytearray((tmp_path / "a.raw").read_bytes())
+    data[7] ^= 1
+    (tmp_path / "a.raw").write_bytes(data)
+    after = [sha256(tmp_path / name) for name in ("a.mhd", "b.nrrd")]
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    digests = (hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.mhd", "a.raw"))
+    assert after[0] == hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a.mhd", "ElementDataFile = LIST"),
+        ("a.mhd", "ElementDataFile = a%03d.raw 1 4 1"),
+        ("a.nrrd", "data file: LIST"),
+    ],
+)
+def test_a_header_of_many_files_is_refused(tmp_path, name, line):
+    (tmp_path / name).write_text(f"NDims = 3\n{line}\n")
+    assert fault(sha256, tmp_path / name)[0] == "unreadable-file"
 
 
 def test_same_grid_allows_one_percent_of_a_voxel():
