@@ -30,6 +30,7 @@ from DABSegCore.phantom import BRATS_SHAPE, virtual_patient, write_patient
 from DABSegCore.pipeline import Engine, Notebook, Options, load_engine, segment_case
 from DABSegCore.preprocess import apply_windows, prepare
 from DABSegCore.progress import Progress, run_command
+from DABSegCore.results import output_folder
 from DABSegCore.twin import Request, write_twin
 from DABSegCore.volume import read_labels, read_volume, write_png
 
@@ -47,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = Progress(args.progress)
     if args.seed < 0:
         raise InputError(f"--seed {args.seed} is negative; use 0 or more", code="bad-argument")
-    engine = load_engine(args.weights or shipped_weights(), resolve_device(args.device), progress)
-    report = run_demo(args.out, engine, seed=args.seed, severity=args.severity)
+    with output_folder(args.out):
+        engine = load_engine(args.weights or shipped_weights(), resolve_device(args.device), progress)
+        report = run_demo(args.out, engine, seed=args.seed, severity=args.severity)
     if args.progress == "bar":
         print(summary(report))
     progress.done(picture=str(args.out / "demo.png"), report=str(args.out / "report.json"))

@@ -23,6 +23,7 @@ from DABSegCore.inference import Inferred, infer
 from DABSegCore.labels import MODALITIES, REGIONS, labels_from_regions, regions_from_labels
 from DABSegCore.preprocess import Prepared, prepare
 from DABSegCore.progress import Progress
+from DABSegCore.results import digests, own_file, staging
 from DABSegCore.volume import Volume, write_png, write_volume
 
 
@@ -120,20 +121,23 @@ def segment_case(
         The report, and "done" or "skipped" (the results were already there).
 
     Raises:
-        InputError: If the case is bad or the results cannot be written; none of them is left behind then.
+        InputError: If the case is bad, the folder holds another case of that name or its images, or the results
+            cannot be written; none of them is left behind then.
     """
     _refuse_own_folder(case, out)
     facts = reports.identity(case, engine.weights, asdict(options))
     earlier = reports.read_report(reports.report_path(out, case.case_id))
     if not overwrite and reports.is_done(earlier, facts, out):
         return earlier, "skipped"
+    if not overwrite:
+        reports.refuse_another_case(earlier, facts, reports.report_path(out, case.case_id))
 
     notes = Notebook(engine.progress)
     with notes.stage("read"):
         loaded = load_case(case, reference=options.reference, on_warning=notes.warn)
     with notes.stage("prepare"):
         prepared = prepare(loaded.images, loaded.reference.affine)
-    with reports.staging(out, case.case_id) as stage:
+    with staging(out) as stage:
         with notes.stage("network", announce=False):
             said = _infer(prepared, engine, options, notes)
         probabilities, restored = (tensor.numpy() for tensor in (said.probabilities, said.restored))
@@ -155,9 +159,9 @@ def segment_case(
             "timings_s": notes.timings_s,
             **_measures(result.label, loaded.label, loaded.reference, engine.meta),
             "warnings": notes.warnings,
-            "outputs": [*outputs, f"{case.case_id}.png"],
+            "outputs": digests(stage, [*outputs, f"{case.case_id}.png"]),
         }
-        reports.publish(stage, out, report)
+        reports.publish_report(stage, out, report)
     return report, "done"
 
 
@@ -188,13 +192,12 @@ def decide(
 
 def _refuse_own_folder(case: Case, out: Path) -> None:
     """Results never go where a case's own files lie: `<case>_seg.nii.gz` may be its reference segmentation."""
-    for path in filter(None, (*case.paths.values(), case.segmentation)):
-        if path.resolve().parent == out.resolve():
-            raise InputError(
-                f"--out {out} is the folder of the input {path.name}, which results could overwrite; "
-                "choose another folder",
-                code="out-is-input",
-            )
+    path = own_file(case, out)
+    if path is not None:
+        raise InputError(
+            f"--out {out} is the folder of the input {path.name}, which results could overwrite; choose another folder",
+            code="out-is-input",
+        )
 
 
 def _infer(prepared: Prepared, engine: Engine, options: Options, notes: Notebook) -> Inferred:

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, TextIO, get_args
+from typing import Any, ClassVar, Literal, NoReturn, TextIO, get_args
 
 from DABSegCore.errors import InputError
 
@@ -31,13 +31,15 @@ class Progress:
         stream: Where to write instead.
     """
 
+    _open: ClassVar[TextIO | None] = None
+    """The terminal whose last line is a bar that is still to be ended, by whoever writes next."""
+
     def __init__(self, mode: Mode = "bar", stream: TextIO | None = None) -> None:
         if mode not in get_args(Mode):
             raise ValueError(f"progress mode is one of {', '.join(get_args(Mode))}, not {mode!r}")
         self.mode = mode
         self.stream = stream or (sys.stdout if mode == "json" else sys.stderr)
         self._on_terminal = mode == "bar" and self.stream.isatty()
-        self._line_open = False
         self._name: str | None = None
         self._total: int | None = None
         self._done = 0
@@ -92,8 +94,8 @@ class Progress:
             line = {"event": event, "time": round(time.time(), 3), "stage": self._name, **_plain(fields)}
             print(json.dumps(line), file=self.stream, flush=True)
         elif text and (always or self.mode == "bar"):
-            print("\n" * self._line_open + text, file=self.stream, flush=True)
-            self._line_open = False
+            self.end_bar()
+            print(text, file=self.stream, flush=True)
 
     def _draw(self, metrics: dict[str, Any], last: bool) -> None:
         """One line of progress: redrawn in place on a terminal, a line of its own elsewhere."""
@@ -104,9 +106,17 @@ class Progress:
             bar = str(self._done)
         eta = "" if last or self.eta_s() is None else f"  {self.eta_s():.0f} s left"
         text = f"{self._name} {bar}{eta}  {_pairs(metrics)}".rstrip()
-        self._line_open = self._on_terminal and not last
+        stays_open = self._on_terminal and not last
         text = f"\r{text}\x1b[K" if self._on_terminal else text
-        print(text, end="" if self._line_open else "\n", file=self.stream, flush=True)
+        print(text, end="" if stays_open else "\n", file=self.stream, flush=True)
+        Progress._open = self.stream if stays_open else None
+
+    @classmethod
+    def end_bar(cls) -> None:
+        """End the line of a bar that is being drawn, if any is."""
+        if cls._open is not None:
+            print(file=cls._open, flush=True)
+            cls._open = None
 
 
 def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> NoReturn:
@@ -120,7 +130,10 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
         argv: Handed to `main`.
     """
     try:
-        code = main(argv)
+        try:
+            code = main(argv)
+        finally:
+            Progress.end_bar()
     except InputError as fault:
         words = " ".join(sys.argv[1:] if argv is None else argv).replace("=", " ")
         if "--progress json" in words:

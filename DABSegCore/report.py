@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import datetime
 import io
 import json
+import math
 import os
 import platform
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,14 @@ import torch
 from DABSegCore import __version__
 from DABSegCore.cases import Case
 from DABSegCore.errors import InputError
-from DABSegCore.files import sha256, write_bytes
-from DABSegCore.labels import REGIONS
+from DABSegCore.files import make_folder, sha256, write_bytes
+from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegCore.metrics import dice
+from DABSegCore.results import are_intact, find_record, publish
 
 NOTICE = "Research use only: not for diagnosis or treatment. Pseudo-clear volumes are synthetic."
-IDENTITY = ("inputs", "reference_segmentation", "weights", "options")
-"""The sections that decide the results: a report whose hashes and options agree here describes the same job."""
+IDENTITY = ("version", "inputs", "reference_segmentation", "weights", "options")
+"""What decides the results: a report whose hashes and options agree here describes the same job."""
 
 
 def identity(case: Case, weights: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def identity(case: Case, weights: Mapping[str, Any], options: Mapping[str, Any])
     """
     label = case.segmentation
     return {
+        "version": __version__,
         "inputs": {modality: _file(path) for modality, path in case.paths.items()},
         "reference_segmentation": None if label is None else _file(label),
         "weights": dict(weights),
@@ -47,11 +48,35 @@ def identity(case: Case, weights: Mapping[str, Any], options: Mapping[str, Any])
 
 
 def is_done(report: Mapping[str, Any] | None, wanted: Mapping[str, Any], out: Path) -> bool:
-    """Whether a report tells of exactly this job and all its outputs are still there."""
+    """Whether a report tells of exactly this job and all its outputs are still as they were written."""
     if report is None:
         return False
     same = all(_without_paths(report.get(key)) == _without_paths(wanted[key]) for key in IDENTITY)
-    return same and all((out / name).is_file() for name in report["outputs"])
+    return same and are_intact(out, report["outputs"])
+
+
+def refuse_another_case(report: Mapping[str, Any] | None, wanted: Mapping[str, Any], path: Path) -> None:
+    """Keep the results of a case from being replaced by those of another that has the same name.
+
+    An image with other bytes at the same path has been changed, and the same bytes at another path were moved; other
+    bytes at another path are another case.
+
+    Args:
+        report: What the earlier run said.
+        wanted: The `identity` of this one.
+        path: Where the report lies.
+
+    Raises:
+        InputError: If it tells of other images.
+    """
+    for modality, new in wanted["inputs"].items() if report else ():
+        old = report["inputs"][modality]
+        if old["sha256"] != new["sha256"] and Path(old["path"]) != Path(new["path"]):
+            raise InputError(
+                f"{path} tells of another case of this name, whose {modality} image is {old['path']}; choose another "
+                "--out, or a --case-id with the four images named one by one, or replace it with --overwrite",
+                code="another-case",
+            )
 
 
 def environment() -> dict[str, str]:
@@ -82,12 +107,8 @@ def report_path(out: Path, case_id: str) -> Path:
 
 
 def read_report(path: Path) -> dict[str, Any] | None:
-    """The report at that path, or None where there is none that can be understood."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return report if isinstance(report, dict) and isinstance(report.get("outputs"), list) else None
+    """The report at that path, or None where there is none that can be used."""
+    return find_record(path, lambda report: report_path(path.parent, report["case_id"]) == path and _is_sound(report))
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
@@ -102,7 +123,7 @@ def write_summary(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(table, [*columns, "seconds", "warnings", "message"], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, table.getvalue().encode())
 
 
@@ -114,51 +135,32 @@ def summary_row(report: Mapping[str, Any], status: str) -> dict[str, Any]:
     return row | {"seconds": round(sum(report["timings_s"].values()), 1)}
 
 
-@contextlib.contextmanager
-def staging(out: Path, case_id: str) -> Iterator[Path]:
-    """A hidden folder inside `out` for unfinished results; it goes in the end, and so does an `out` left empty.
-
-    Raises:
-        InputError: If it cannot be made: better now than after the network has run.
-    """
-    stage, made = out / f".{case_id}.partial", not out.exists()
-    try:
-        shutil.rmtree(stage, ignore_errors=True)  # of a run that was killed
-        stage.mkdir(parents=True)
-    except OSError as error:
-        raise _cannot_write(out, error) from error
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        if made:
-            with contextlib.suppress(OSError):  # not empty: results have arrived
-                out.rmdir()
-
-
-def publish(stage: Path, out: Path, report: Mapping[str, Any]) -> None:
-    """Move the results of a case from its staging folder into place, the report last.
-
-    An earlier report goes first, so that no moment shows a report beside results it does not describe; so do
-    results of the earlier run that this one does not replace.
-    """
+def publish_report(stage: Path, out: Path, report: Mapping[str, Any]) -> None:
+    """Move the results of a case from its staging folder into place, in the stead of those of an earlier run."""
     final = report_path(out, report["case_id"])
     earlier = read_report(final)
-    try:
-        write_report(stage / final.name, report)
-        if earlier is not None:
-            final.unlink()
-        for name in set(earlier["outputs"] if earlier else ()) - set(report["outputs"]):
-            if Path(name).name == name and name.startswith(report["case_id"]):
-                (out / name).unlink(missing_ok=True)
-        for name in (*report["outputs"], final.name):
-            os.replace(stage / name, out / name)
-    except OSError as error:
-        raise _cannot_write(out, error) from error
+    write_report(stage / final.name, report)
+    mine = [name for name in (earlier["outputs"] if earlier else ()) if name.startswith(report["case_id"])]
+    publish(stage, out, final.name, report["outputs"], mine)
+
+
+def _is_sound(report: Mapping[str, Any]) -> bool:
+    """Whether a report holds all that is read from one; may raise where it is odd."""
+    volumes, scores, images = report["volumes_ml"], report["dice"], report["inputs"]
+    numbers = [*volumes.values(), *report["timings_s"].values(), *(scores or {}).values()]
+    words = [word for image in images.values() for word in (image["path"], image["sha256"])]
+    return (
+        set(volumes) == set(REGIONS)
+        and (scores is None or set(scores) == set(REGIONS))
+        and set(images) == set(MODALITIES)
+        and all(map(math.isfinite, numbers))
+        and all(isinstance(word, str) for word in (*words, *report["outputs"].values()))
+        and isinstance(report["warnings"], list)
+    )
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {"path": str(path), "sha256": sha256(path)}
+    return {"path": os.path.abspath(path), "sha256": sha256(path)}
 
 
 def _without_paths(section: Any) -> Any:
@@ -166,11 +168,3 @@ def _without_paths(section: Any) -> Any:
     if isinstance(section, Mapping):
         return {key: _without_paths(value) for key, value in section.items() if key != "path"}
     return section
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    reason = error.strerror or type(error).__name__
-    return InputError(
-        f"{path} cannot be written ({reason}); free some space or choose another folder with --out",
-        code="cannot-write",
-    )

@@ -4,8 +4,9 @@
     python -m DABSegCore.segment --data FOLDER_OF_CASES --out RESULTS
     python -m DABSegCore.segment --t1 T1.nii.gz --t1ce DICOM_FOLDER --t2 T2.nrrd --flair FLAIR.mha --out RESULTS
 
-A case is done when its `<case>_report.json` lies in RESULTS and tells of the same inputs, weights and options;
-done cases are skipped, so a killed run is simply started again. Research use only.
+A case is done when its `<case>_report.json` lies in RESULTS, tells of the same program, inputs, weights and options,
+and its results are as they were written; done cases are skipped, so a killed run is simply started again. Research use
+only.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from DABSegCore.labels import MODALITIES
 from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.report import report_path, summary_row, write_summary
+from DABSegCore.results import output_folder
 
 SMALLEST_WINDOW = 32
 
@@ -38,7 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parse(argv)
     _check_input(args)
-    folders = case_folders(args.data) if args.data is not None else []
+    with output_folder(args.out):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """What the command line asks for. Returns the exit code."""
+    folders = case_folders(args.data, exclude=args.out) if args.data is not None else []
     case = None if args.data is not None else find_case(args.case) if args.case else _case_from_paths(args)
     engine = load_engine(_weights(args), resolve_device(args.device), Progress(args.progress), args.preset)
     if case is None:
@@ -91,6 +99,13 @@ def _check_input(args: argparse.Namespace) -> None:
             "use --case FOLDER, or --data FOLDER, or --t1 --t1ce --t2 --flair",
             code="bad-argument",
         )
+    alone = [name for name in ("segmentation", "case_id") if getattr(args, name) is not None]
+    if alone and not paths:
+        raise InputError(
+            f"--{alone[0].replace('_', '-')} goes with --t1 --t1ce --t2 --flair, but {asked[0]} was given, whose file "
+            "names say it; leave it out or name the four images",
+            code="bad-argument",
+        )
     if args.window is not None and args.window < SMALLEST_WINDOW:
         raise InputError(
             f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels",
@@ -107,7 +122,9 @@ def _case_from_paths(args: argparse.Namespace) -> Case:
             f"{' and '.join(missing)} missing, but all four modalities are needed; give each a path",
             code="missing-modality",
         )
-    if args.case_id is not None and (Path(args.case_id).name != args.case_id or "\\" in args.case_id):
+    if args.case_id is not None and (
+        not args.case_id or Path(args.case_id).name != args.case_id or "\\" in args.case_id
+    ):
         raise InputError(
             f"--case-id {args.case_id!r} begins file names, so it must be one; leave out slashes", "bad-argument"
         )

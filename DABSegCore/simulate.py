@@ -12,18 +12,19 @@ started again. Research use only.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from DABSegCore.cases import case_folders, find_case
+from DABSegCore.cases import Case, case_folders, find_case
 from DABSegCore.cohort import count_failures, exit_code, run_cohort
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.motion import PRESETS, SEVERITIES
 from DABSegCore.progress import Progress, run_command
+from DABSegCore.results import output_folder
 from DABSegCore.twin import Request, read_record, write_twin
 
 
@@ -43,8 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     twin = partial(
         write_twin, out=args.out, request=request, progress=progress, replay=replay, overwrite=args.overwrite
     )
+    with output_folder(args.out):
+        return _run(args, twin, progress)
+
+
+def _run(args: argparse.Namespace, twin: Callable[[Case], tuple[dict[str, Any], str]], progress: Progress) -> int:
+    """Write the twins of one case or many. Returns the exit code."""
     if args.data is not None:
-        outcomes = run_cohort(case_folders(args.data), lambda case: _tell(*twin(case), progress), progress)
+        folders = case_folders(args.data, exclude=args.out)
+        outcomes = run_cohort(folders, lambda case: _tell(*twin(case), progress), progress)
         progress.done(cases=len(outcomes), failures=count_failures(outcomes))
         return exit_code(outcomes)
     record, status = twin(find_case(args.case))

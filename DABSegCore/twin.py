@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from DABSegCore.metrics import psnr
 from DABSegCore.motion import Trajectory, apply_trajectory, corrupt_volume
 from DABSegCore.preprocess import apply_windows, window_intensities
 from DABSegCore.progress import Progress
-from DABSegCore.report import staging
+from DABSegCore.results import are_intact, digests, find_record, own_file, parse_record, publish, staging
 from DABSegCore.volume import Volume, image_suffix, read_labels, read_volume, same_grid, write_volume
 
 RECORD = "trajectory.json"
@@ -71,32 +69,37 @@ def write_twin(
         The record, as in `trajectory.json`, and "done" or "skipped".
 
     Raises:
-        InputError: If an input is bad, the twin would overwrite the case, or it cannot be written.
+        InputError: If an input is bad, the twin would overwrite the case or another's twin, or it cannot be written.
     """
     folder = out / case.case_id
     _keep_apart(case, folder)
     motion = _replayed(replay) if replay is not None else None
     inputs = {modality: sha256(path) for modality, path in case.paths.items()}
-    wanted = {"request": _plain(request) if replay is None else replay["request"], "inputs": inputs}
-    found = None if overwrite else _record_in_place(folder)
-    if found is not None and _is_done(found, wanted, motion, folder):
-        return found, "skipped"
+    wanted = {"created_by": f"DABSegCore {__version__}", "case_id": case.case_id, "inputs": inputs}
+    wanted["request"] = _plain(request) if replay is None else replay["request"]
+    found = find_record(folder / RECORD, _is_sound)
+    if found is not None and not overwrite:
+        if _is_done(found, wanted, replay, folder):
+            return found, "skipped"
+        _refuse_another_case(found, inputs, folder)
     if replay is not None and replay["inputs"] != inputs:
         progress.warn(f"the images of {case.case_id} are not those of the record: same motion, other bytes")
     volumes = {modality: _read(path, progress) for modality, path in case.paths.items()}
     progress.stage(f"motion {case.case_id}", len(MODALITIES))
     names = {modality: _twin_name(path) for modality, path in case.paths.items()}
     entries: dict[str, Any] = {}
-    with staging(out, case.case_id) as stage:
+    with staging(out) as stage:
         for modality in case.paths:
             drawn = request if request.severity > 0 and modality in request.modalities else None
             cause = drawn if motion is None else motion[modality]
             entry = _write_modality(case, volumes, modality, cause, stage / names[modality])
             entries[modality] = {"file": names[modality], **entry}
             progress.step(modality=modality, **{key: entry[key] for key in ("psnr_db", "msi_mm") if key in entry})
-        record = {"format": FORMAT, "version": 1, "created_by": f"DABSegCore {__version__}", "case_id": case.case_id}
-        record |= {**wanted, "modalities": entries, "segmentation": _copy_segmentation(case, stage)}
-        _publish(stage, folder, record)
+        record = {"format": FORMAT, "version": 1, **wanted, "modalities": entries}
+        record["segmentation"] = _copy_segmentation(case, stage)
+        record["outputs"] = digests(stage, _files(record))
+        write_bytes(stage / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+        publish(stage, folder, RECORD, record["outputs"], _files(found) if found else ())
     return record, "done"
 
 
@@ -106,16 +109,8 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If it is missing or no such record.
     """
-    try:
-        record = json.loads(read_bytes(path))
-        sound = record["format"] == FORMAT and record["version"] == 1 and set(record["modalities"]) == set(MODALITIES)
-        sound = sound and all({"file", "trajectory"} <= set(entry) for entry in record["modalities"].values())
-        sound = sound and {"request", "inputs", "segmentation"} <= set(record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        sound = False
-    if not sound:
+    record = parse_record(read_bytes(path), _is_sound)
+    if record is None:
         raise InputError(
             f"{path} is no record of simulated motion, but a replay needs one as `simulate` writes it beside each "
             f"twin; give such a {RECORD}",
@@ -124,17 +119,30 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _record_in_place(folder: Path) -> dict[str, Any] | None:
-    """The record of a twin that is already there; None where there is none that can be used."""
-    with contextlib.suppress(InputError):
-        return read_record(folder / RECORD)
-    return None
+def _is_sound(record: Mapping[str, Any]) -> bool:
+    """Whether a record holds all that is read from one, its trajectories aside; may raise where it is odd."""
+    entries, label = record["modalities"], record["segmentation"]
+    words = [entry["file"] for entry in entries.values()] + list(record["inputs"].values())
+    return (
+        record["format"] == FORMAT
+        and record["version"] == 1
+        and set(entries) == set(record["inputs"]) == set(MODALITIES)
+        and all(isinstance(word, str) for word in (*words, "" if label is None else label))
+        and all("trajectory" in entry and math.isfinite(entry.get("psnr_db") or 0) for entry in entries.values())
+        and "request" in record
+    )
+
+
+def _files(record: Mapping[str, Any]) -> list[str]:
+    """Names of the files a record tells of."""
+    names = [entry["file"] for entry in record["modalities"].values()]
+    return names + ([record["segmentation"]] if record["segmentation"] else [])
 
 
 def _replayed(record: Mapping[str, Any]) -> dict[str, Trajectory | None]:
     """Trajectory of every modality of a record; None where it was copied."""
     stored = {modality: record["modalities"][modality]["trajectory"] for modality in MODALITIES}
-    return {modality: Trajectory.from_json(item) if item else None for modality, item in stored.items()}
+    return {modality: None if item is None else Trajectory.from_json(item) for modality, item in stored.items()}
 
 
 def _plain(request: Request) -> dict[str, Any]:
@@ -143,22 +151,32 @@ def _plain(request: Request) -> dict[str, Any]:
 
 
 def _is_done(
-    found: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-    motion: Mapping[str, Trajectory | None] | None,
-    folder: Path,
+    found: Mapping[str, Any], wanted: Mapping[str, Any], replay: Mapping[str, Any] | None, folder: Path
 ) -> bool:
-    """Whether a twin on disk is the one wanted, with all its files."""
-    names = [entry["file"] for entry in found["modalities"].values()]
-    names += [found["segmentation"]] if found["segmentation"] else []
-    same = all(found[key] == wanted[key] for key in wanted)
-    same = same and (motion is None or _replayed(found) == motion)
-    return same and all((folder / name).is_file() for name in names)
+    """Whether a twin on disk is the one wanted, with all its files as they were written."""
+    same = all(found.get(key) == value for key, value in wanted.items())
+    if replay is not None:
+        pairs = [
+            [record["modalities"][modality]["trajectory"] for record in (found, replay)] for modality in MODALITIES
+        ]
+        same = same and all(there == asked for there, asked in pairs)
+    outputs = found.get("outputs")
+    return same and isinstance(outputs, dict) and set(outputs) == set(_files(found)) and are_intact(folder, outputs)
+
+
+def _refuse_another_case(found: Mapping[str, Any], inputs: Mapping[str, str], folder: Path) -> None:
+    """Keep a twin from being replaced by that of another case of the same name: one that shares no image with it."""
+    if not set(found["inputs"].values()) & set(inputs.values()):
+        raise InputError(
+            f"{folder} holds the twin of other images under this name, and would be replaced; choose another folder "
+            "with --out, or replace it with --overwrite",
+            code="another-case",
+        )
 
 
 def _keep_apart(case: Case, folder: Path) -> None:
     """Refuse to write a twin over its case."""
-    if any(path.resolve().parent == folder.resolve() for path in case.paths.values()):
+    if own_file(case, folder) is not None:
         raise InputError(
             f"the twin of {case.case_id} would overwrite its images in {folder}; choose another folder with --out",
             code="same-folder",
@@ -203,13 +221,20 @@ def _write_modality(
     else:
         corrupted = apply_trajectory(image, volume.spacing_mm, motion, brain=mask)
     write_volume(target, volume.with_array(corrupted.numpy()))
-    decibels = _psnr(volume.array, corrupted.numpy(), brain)
+    decibels = _psnr(volume.array, corrupted.numpy(), brain, case.paths[modality])
     return {"psnr_db": decibels, "msi_mm": motion.msi_mm, "trajectory": motion.to_json()}
 
 
-def _psnr(sharp: np.ndarray, corrupted: np.ndarray, brain: np.ndarray) -> float | None:
+def _psnr(sharp: np.ndarray, corrupted: np.ndarray, brain: np.ndarray, path: Path) -> float | None:
     """PSNR in the brain, both on the sharp one's intensity window; None where they are equal."""
-    windowed, windows = window_intensities(sharp[None], brain)
+    try:
+        windowed, windows = window_intensities(sharp[None], brain)
+    except InputError as fault:  # which knows the modality by its place among four only
+        raise InputError(
+            f"{path} has one value, or none above 0, in nearly all of the brain, but an image must show something; "
+            "give intensities, not a mask",
+            code=fault.code,
+        ) from fault
     decibels = psnr(apply_windows(corrupted[None], brain, windows)[0], windowed[0], brain)
     return round(decibels, 4) if math.isfinite(decibels) else None
 
@@ -229,20 +254,3 @@ def _copy_segmentation(case: Case, stage: Path) -> str | None:
     name = _twin_name(case.segmentation)
     _copy(case.segmentation, read_labels(case.segmentation), stage / name)
     return name
-
-
-def _publish(stage: Path, folder: Path, record: Mapping[str, Any]) -> None:
-    """Move a finished twin into place, its record last; an earlier record goes first, as it would not fit."""
-    names = [entry["file"] for entry in record["modalities"].values()]
-    names += [record["segmentation"]] if record["segmentation"] else []
-    write_bytes(stage / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECORD).unlink(missing_ok=True)
-        for name in (*names, RECORD):
-            os.replace(stage / name, folder / name)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}); free some space or choose another folder with --out",
-            code="cannot-write",
-        ) from error

@@ -98,11 +98,12 @@ class Trajectory:
             InputError: If the record is not a coherent trajectory of this version.
         """
         try:
-            rows = {name: tuple(tuple(map(float, v)) for v in record[name]) for name in _ROWS}
+            rows = {name: tuple(tuple(map(_real, v)) for v in record[name]) for name in _ROWS}
             vectors = {name: tuple(map(kind, record[name])) for name, kind in _VECTORS.items()}
-            trajectory = cls(**{**record, **rows, **vectors})
+            scalars = {name: kind(record[name]) for name, kind in _SCALARS.items()}
+            trajectory = cls(**{**record, **rows, **vectors, **scalars})
             trajectory._check()
-        except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as fault:
             raise InputError(
                 f"the trajectory record is not usable ({fault}), but a replay needs every field the simulation wrote; "
                 "use an unedited trajectory.json of this version",
@@ -114,6 +115,8 @@ class Trajectory:
         """Raise ValueError where fields contradict each other."""
         if self.version != 1:
             raise ValueError(f"version is {self.version}, expected 1")
+        if self.severity not in SEVERITIES or self.preset not in PRESETS or not isinstance(self.origin, dict):
+            raise ValueError(f"severity {self.severity}, preset {self.preset!r} or the origin is unknown")
         if self.axis not in (0, 1, 2) or len(self.shape) != 3 or self.n_lines < self.shape[self.axis]:
             raise ValueError(f"axis {self.axis} with {self.n_lines} lines does not fit shape {self.shape}")
         if not len(self.rotation_deg) == len(self.translation_mm) == len(self.edges) - 1:
@@ -123,10 +126,27 @@ class Trajectory:
         vectors = (*self.rotation_deg, *self.translation_mm, self.shift_mm, self.spacing_mm)
         if not all(len(v) == 3 and all(map(math.isfinite, v)) for v in vectors) or min(self.spacing_mm) <= 0:
             raise ValueError("a pose, shift or spacing is not three usable numbers")
+        if not (math.isfinite(self.msi_mm) and self.msi_mm >= 0):
+            raise ValueError(f"a motion severity index of {self.msi_mm} mm cannot be")
+
+
+def _whole(value: Any) -> int:
+    """An integer that is one in JSON already."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no whole number")
+    return value
+
+
+def _real(value: Any) -> float:
+    """A number that is one in JSON already."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
 
 
 _ROWS = ("rotation_deg", "translation_mm")
-_VECTORS = {"shape": int, "spacing_mm": float, "edges": int, "shift_mm": float}
+_VECTORS = {"shape": _whole, "spacing_mm": _real, "edges": _whole, "shift_mm": _real}
+_SCALARS = {"version": _whole, "severity": _whole, "axis": _whole, "n_lines": _whole, "msi_mm": _real}
 
 
 class Poses(NamedTuple):

@@ -202,9 +202,14 @@ def test_an_unreadable_file_even_for_root(case: Path, command: Command) -> None:
 
 
 def test_an_output_folder_that_cannot_be_made(case: Path, command: Command, tmp_path: Path) -> None:
+    """Told before the weights are read, which are bad here too."""
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    command.out = tmp_path / "file" / "out"
-    assert "cannot be written" in command.refuses("--case", case)
+    command.weights = tmp_path / "file"
+    for kind in ("--case", "--data"):
+        command.out = tmp_path / "file" / "out"
+        assert "cannot be made" in command.refuses(kind, case)
+        command.out = tmp_path / "file"
+        assert "cannot be made" in command.run(kind, case)[1]
 
 
 def test_results_never_go_where_the_input_lies(case: Path, command: Command) -> None:
@@ -214,6 +219,21 @@ def test_results_never_go_where_the_input_lies(case: Path, command: Command) -> 
     assert code == 2
     assert "choose another folder" in said
     assert {path.name: path.read_bytes() for path in case.iterdir()} == before
+
+
+def test_results_never_go_where_links_to_the_input_lie(case: Path, command: Command, tmp_path: Path) -> None:
+    command.out = tmp_path / "links"
+    command.out.mkdir()
+    try:
+        for path in case.iterdir():
+            (command.out / path.name).symlink_to(path)
+    except OSError:
+        pytest.skip("no symbolic links here")
+    for out in (command.out, case):
+        code, said = Command(out, command.weights, command.capfd).run("--case", command.out)
+        assert code == 2
+        assert "choose another folder" in said
+    assert all(path.is_symlink() for path in command.out.iterdir())
 
 
 @pytest.mark.parametrize("after", [0, 3, 6])
@@ -244,6 +264,12 @@ def test_a_file_size_limit_of_the_system(case: Path, command: Command) -> None:
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not command.out.exists()
+
+
+def test_a_refusal_leaves_no_chain_of_empty_folders(case: Path, command: Command, tmp_path: Path) -> None:
+    command.out = tmp_path / "x" / "y" / "out"
+    command.refuses("--case", case / "nowhere")
+    assert not (tmp_path / "x").exists()
 
 
 class Hostile:
@@ -292,6 +318,10 @@ def test_arguments_that_contradict_each_other(case: Path, command: Command) -> N
     assert "at least 32" in command.refuses("--case", case, "--window", 5)
     paths = [word for m in find_case(case).paths for word in (f"--{m}", case / f"a_{m}.nii.gz")]
     assert "leave out slashes" in command.refuses(*paths, "--case-id", "../escape")
+    assert "leave out slashes" in command.refuses(*paths, "--case-id", "")
+    for kind in ("--case", "--data"):
+        assert f"but {kind} was given" in command.refuses(kind, case, "--case-id", "mine")
+        assert f"but {kind} was given" in command.refuses(kind, case, "--segmentation", case / "a_seg.nii.gz")
 
 
 def test_spaces_and_unicode_in_paths_are_fine(case: Path, command: Command, tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_likeness_by_hand():
     assert pair.likeness(pair.sharp)["ssim"]["t1"] == 1.0
 
 
+def test_an_output_folder_that_cannot_be_made_is_told_before_the_weights_are_read(tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "demo"):
+        with pytest.raises(InputError, match="cannot be made"):
+            main(["--out", str(out), "--weights", str(tmp_path / "none.pt"), "--progress", "quiet"])
+
+
 def test_absent_weights_are_told_before_anything_is_made(tmp_path):
     with pytest.raises(InputError):
         main(["--out", str(tmp_path / "demo"), "--weights", str(tmp_path / "none.pt"), "--progress", "quiet"])

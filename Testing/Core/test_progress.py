@@ -147,6 +147,26 @@ def test_bad_input_is_an_event_too_for_a_program(capsys, argv):
     assert (event["event"], event["code"], event["message"]) == ("error", "missing-modality", "t2 is missing")
 
 
+@pytest.mark.parametrize("fault", [InputError("t2 is missing"), KeyboardInterrupt(), ZeroDivisionError("a bug")])
+def test_the_last_word_begins_a_line_of_its_own(monkeypatch, fault):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+
+    def main(argv):
+        progress = Progress("bar")
+        progress.stage("windows", total=4)
+        monkeypatch.setattr("DABSegCore.progress._REDRAW_S", -1.0)
+        progress.step()
+        assert sys.stderr.getvalue().endswith("\x1b[K")  # the line is open
+        raise fault
+
+    with pytest.raises((SystemExit, ZeroDivisionError)):
+        run_command(main, [])
+    after = sys.stderr.getvalue().rpartition("\x1b[K")[2]
+    assert after in ("\nerror: t2 is missing\n", "\ninterrupted\n", "\n")
+    Progress("bar", sys.stderr).log("next")
+    assert sys.stderr.getvalue().endswith(after + "next\n")  # and is ended once
+
+
 def test_interrupt_ends_with_130():
     def main(argv):
         raise KeyboardInterrupt

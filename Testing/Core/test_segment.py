@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 from tiny import AFFINE, tiny_patient, tiny_weights, write_case
 
-from DABSegCore import segment
+from DABSegCore import pipeline, segment
 from DABSegCore.checkpoint import shipped_weights
+from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES, REGIONS, regions_from_labels
 from DABSegCore.pipeline import decide
 from DABSegCore.progress import run_command
+from DABSegCore.report import write_summary
 from DABSegCore.volume import Volume, read_volume, write_volume
 
 nib = pytest.importorskip("nibabel")
@@ -45,6 +48,14 @@ def case(tmp_path: Path, patient: tuple[np.ndarray, np.ndarray]) -> Path:
 def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """No drawing: most of a tiny case's time."""
     monkeypatch.setattr("DABSegCore.pipeline.case_panel", lambda *_, **__: np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def one_result(tmp_path_factory: pytest.TempPathFactory, weights: Path, patient: tuple[np.ndarray, np.ndarray]) -> Path:
+    """What a run on the case leaves."""
+    folder = tmp_path_factory.mktemp("result")
+    run("--case", write_case(folder / "a", "a", *patient, AFFINE), "--out", folder / "out", "--weights", weights)
+    return folder / "out"
 
 
 def run(*argv: object) -> int:
@@ -124,7 +135,12 @@ def test_masks_and_probabilities_on_request_agree_with_the_segmentation(
 
 
 def test_a_done_case_is_skipped_until_something_changes(
-    case: Path, tmp_path: Path, weights: Path, quick_picture: None, capfd: pytest.CaptureFixture[str]
+    case: Path,
+    tmp_path: Path,
+    weights: Path,
+    quick_picture: None,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
 
@@ -149,15 +165,118 @@ def test_a_done_case_is_skipped_until_something_changes(
     moved = case.rename(case.with_name("moved"))
     assert run("--case", moved, "--out", out, "--weights", weights) == 0
     assert "already done" in capfd.readouterr().err  # the same bytes under another path
-    write_volume(moved / "a_t2.nii.gz", Volume(read_volume(moved / "a_t2.nii.gz").array + 1, AFFINE))
-    run("--case", moved, "--out", out, "--weights", weights)
-    assert "already done" not in capfd.readouterr().err
+    case = moved.rename(case)
+    write_volume(case / "a_t2.nii.gz", Volume(read_volume(case / "a_t2.nii.gz").array + 1, AFFINE))
+    assert again()
+    assert not again()
+    (out / "a.png").write_bytes((out / "a.png").read_bytes()[:-1])  # cut short by a disk or a copy
+    assert again()
+    monkeypatch.setattr("DABSegCore.report.__version__", "another")
+    assert again()
+
+
+def test_another_case_of_the_same_name_is_not_overwritten_unawares(
+    case: Path, tmp_path: Path, weights: Path, quick_picture: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, common = tmp_path / "out", ("--out", tmp_path / "out", "--weights", weights, "--no-restored")
+    other = write_case(tmp_path / "hospital 2" / "a", "a", *tiny_patient(5), AFFINE)
+    assert run("--case", case, *common) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert run("--case", other, *common) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ")
+    assert str(case) in said
+    assert all(cure in said for cure in ("--overwrite", "--out", "--case-id"))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    paths = [word for m in MODALITIES for word in (f"--{m}", other / f"a_{m}.nii.gz")]
+    assert run(*paths, "--case-id", "b", *common) == 0
+    assert run("--case", other, "--overwrite", *common) == 0
+    assert report_of(out)["inputs"]["t1"]["path"] == str(other / "a_t1.nii.gz")
+    assert len(names(out)) == 2 * len(before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dice": ...},
+        {"dice": {"ET": 1}},
+        {"outputs": ["a_seg.nii.gz", "a.png"]},
+        {"outputs": {"a.png": 5}},
+        {"outputs": {}},
+        {"volumes_ml": {"ET": "x", "TC": 1, "WT": 1}},
+        {"volumes_ml": {"ET": 10**400, "TC": 1, "WT": 1}},
+        {"volumes_ml": {"ET": 1, "TC": 1, "WT": 1, "more": 1}},
+        {"timings_s": 3},
+        {"warnings": None},
+        {"case_id": "b"},
+        {"inputs": None},
+        {"inputs": {}},
+        {"weights": 1},
+    ],
+)
+def test_an_odd_report_counts_as_none(
+    case: Path, tmp_path: Path, weights: Path, one_result: Path, quick_picture: None, change: dict
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(one_result, out)
+    report = {key: value for key, value in (report_of(out) | change).items() if value is not ...}
+    (out / "a_report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert run("--data", case, "--out", out, "--weights", weights) == 0
+    assert report_of(out)["dice"].keys() == set(REGIONS)
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["done"]
+
+
+def test_results_inside_the_data_are_no_cases(
+    case: Path, tmp_path: Path, weights: Path, quick_picture: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    twins = shutil.copytree(case, case.parent / "out" / "a")  # as `simulate --data D --out D/out` leaves them
+    assert run("--data", case.parent, "--out", twins.parent, "--weights", weights, "--no-restored") == 0
+    assert "case 1 of 1: a" in capfd.readouterr().err
+    assert run("--data", case.parent, "--out", case.parent, "--weights", weights, "--no-restored") == 1
+    assert (case.parent / "a_seg.nii.gz").is_file()  # the data folder itself may be the place for results
+
+
+def test_runs_of_different_cases_share_a_folder(
+    case: Path, tmp_path: Path, weights: Path, quick_picture: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run begins and ends while the network of the first one works."""
+    out, infer = tmp_path / "out", pipeline._infer
+    other = write_case(tmp_path / "b", "b", *tiny_patient(5), AFFINE)
+    folders = [other, case]
+
+    def interrupted(*args: object) -> object:
+        if folders:
+            assert run("--data", folders.pop(), "--out", out, "--weights", weights, "--no-restored") == 0
+        return infer(*args)
+
+    monkeypatch.setattr(pipeline, "_infer", interrupted)
+    assert run("--data", folders.pop(0), "--out", out, "--weights", weights, "--no-restored") == 0
+    cases = [f"{c}{end}" for c in "ab" for end in (".png", "_report.json", "_seg.nii.gz")]
+    assert names(out) == sorted([*cases, "summary.csv"])
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["case_id"] for row in csv.DictReader(file)] == ["b"]
+
+
+def test_a_summary_that_cannot_be_written_leaves_the_earlier_one(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "summary.csv"
+    write_summary(path, [{"case_id": "a", "status": "done"}])
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="disk is full"):
+        write_summary(path, [])
+    assert path.read_bytes() == before
 
 
 def test_what_a_killed_run_left_is_done_again(case: Path, tmp_path: Path, weights: Path, quick_picture: None) -> None:
     out = tmp_path / "out"
-    (out / ".a.partial").mkdir(parents=True)
-    (out / ".a.partial" / "a_seg.nii.gz").write_bytes(b"half")
+    out.mkdir()
     (out / "a_seg.nii.gz").write_bytes(b"moved into place, but its report was not")
     assert run("--case", case, "--out", out, "--weights", weights) == 0
     assert names(out) == sorted(PLAIN)

@@ -139,6 +139,113 @@ def test_a_complete_twin_is_skipped_and_another_is_made_again(a_case_folder, tmp
     assert digests(out) == first
 
 
+def test_a_file_of_a_twin_that_was_changed_is_made_again(a_case_folder, tmp_path):
+    simulate("--case", a_case_folder, "--out", tmp_path / "out")
+    first = digests(tmp_path / "out")
+    path = tmp_path / "out" / a_case_folder.name / f"{a_case_folder.name}_seg.nii.gz"
+    path.write_bytes(path.read_bytes()[:-1])
+    simulate("--case", a_case_folder, "--out", tmp_path / "out")
+    assert digests(tmp_path / "out") == first
+
+
+def test_another_version_makes_a_twin_again(a_case_folder, tmp_path, monkeypatch):
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    monkeypatch.setattr("DABSegCore.twin.__version__", "another")
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    assert record_of(tmp_path / "out" / a_case_folder.name)["created_by"] == "DABSegCore another"
+
+
+def test_files_of_an_earlier_twin_go_when_it_has_them_no_more(a_case_folder, tmp_path):
+    """T1 comes as .nii now, and the segmentation is gone; what else lies there is the user's."""
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    twin, case = tmp_path / "out" / a_case_folder.name, find_case(a_case_folder)
+    (twin / "notes.txt").touch()
+    write_volume(a_case_folder / f"{case.case_id}_t1.nii", read_volume(case.paths["t1"]))
+    case.paths["t1"].unlink()
+    case.segmentation.unlink()
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    assert set(digests(twin)) == {*digests(a_case_folder), "trajectory.json", "notes.txt"}
+    assert find_case(twin).segmentation is None
+
+
+def test_the_twin_of_another_case_of_the_same_name_is_not_overwritten_unawares(a_case_folder, tmp_path):
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    before = digests(tmp_path / "out")
+    spoil(a_case_folder, "t1", image(a_case_folder, "t1").array * 2)
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    assert digests(tmp_path / "out") != before  # the same case, one image changed
+    for modality in MODALITIES:
+        spoil(a_case_folder, modality, image(a_case_folder, modality).array * 3)
+    before = digests(tmp_path / "out")
+    with pytest.raises(InputError, match="--overwrite") as fault:
+        simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    assert fault.value.code == "another-case"
+    assert digests(tmp_path / "out") == before
+    assert simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0, "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": ["a"]},
+        {"outputs": {}},
+        {"segmentation": 5},
+        {"inputs": []},
+        {"case_id": 5},
+        {"modalities": {modality: ["file", "trajectory"] for modality in MODALITIES}},
+        {"modalities": {modality: {"file": 1, "trajectory": None} for modality in MODALITIES}},
+        {
+            "modalities": {
+                m: {"file": f"Virtual_003_{m}.nii.gz", "trajectory": None, "psnr_db": "x"} for m in MODALITIES
+            }
+        },
+    ],
+)
+def test_an_odd_record_in_the_way_is_replaced(a_case_folder, tmp_path, change):
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    before = digests(tmp_path / "out")
+    path = tmp_path / "out" / a_case_folder.name / "trajectory.json"
+    path.write_text(json.dumps(record_of(path.parent) | change), encoding="utf-8")
+    assert simulate("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0) == 0
+    assert digests(tmp_path / "out") == before
+
+
+def test_twins_inside_the_data_are_no_cases(a_case_folder, tmp_path):
+    for _ in range(2):
+        assert simulate("--data", tmp_path, "--out", tmp_path / "twins", "--severity", 0) == 0
+    assert [path.name for path in (tmp_path / "twins").iterdir()] == [a_case_folder.name]
+
+
+@pytest.mark.parametrize("kind", ["--case", "--data"])
+def test_an_output_folder_that_cannot_be_made(a_case_folder, tmp_path, kind):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(InputError, match="cannot be made"):
+            simulate(kind, a_case_folder / "nowhere", "--out", out)
+
+
+def test_a_case_of_links_is_not_overwritten(a_case_folder, tmp_path):
+    links = tmp_path / "links" / a_case_folder.name
+    links.mkdir(parents=True)
+    try:
+        for path in a_case_folder.iterdir():
+            (links / path.name).symlink_to(path)
+    except OSError:
+        pytest.skip("no symbolic links here")
+    for out in (tmp_path / "links", tmp_path):
+        with pytest.raises(InputError, match="overwrite"):
+            simulate("--case", links, "--out", out)
+    assert all(path.is_symlink() for path in links.iterdir())
+
+
+def test_an_image_that_is_a_mask_is_named(a_case_folder, tmp_path):
+    spoil(a_case_folder, "flair", (image(a_case_folder, "flair").array > 0).astype(np.float32))
+    with pytest.raises(InputError, match="flair.nii.gz has one value") as fault:
+        simulate("--case", a_case_folder, "--out", tmp_path / "out", "--modalities", "flair")
+    assert "t1 image" not in str(fault.value)
+    assert fault.value.code == "constant-image"
+
+
 def test_a_spoilt_record_in_the_way_is_replaced(a_case_folder, tmp_path):
     record = tmp_path / "out" / a_case_folder.name / "trajectory.json"
     record.parent.mkdir(parents=True)
