@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from DABSegCore.checkpoint import save_checkpoint
+from DABSegCore.checkpoint import load_checkpoint, save_checkpoint
 from DABSegCore.config import PRESETS, TrainConfig
 from DABSegCore.devices import half_dtype, resolve_device
 from DABSegCore.errors import InputError
 from DABSegCore.files import make_folder, replacing
 from DABSegCore.labels import REGIONS
-from DABSegCore.losses import joint_loss
+from DABSegCore.losses import joint_loss, reconstruction_loss
 from DABSegCore.metrics import dice, psnr
 from DABSegCore.models import build_model
 from DABSegCore.progress import Progress, run_command
-from DABSegCore.stream import PatchStream, TrainingCase, Twin, labelled_cases, make_twin, real_case, virtual_case
+from DABSegCore.stream import Patch, PatchStream, TrainingCase, Twin, labelled_cases, make_twin, real_case, virtual_case
 
 FIRST_VIRTUAL, FIRST_VIRTUAL_VALIDATION = 1_000, 900_000
 """Seeds of virtual patients, far apart so that none is both trained on and validated with."""
@@ -120,8 +120,10 @@ class Run:
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        model_config = PRESETS[config.preset]
-        self.model = build_model(model_config).to(device, memory_format=torch.channels_last_3d)
+        model = build_model(PRESETS[config.preset])
+        if config.init is not None:
+            model, _ = load_checkpoint(config.init, expect_preset=config.preset)
+        self.model = model.to(device, memory_format=torch.channels_last_3d)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -148,16 +150,8 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.model.train()
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            prediction = self.model(patch.corrupted.to(memory_format=torch.channels_last_3d))
-        loss, parts = joint_loss(
-            prediction,
-            patch.regions,
-            patch.sharp,
-            patch.brain,
-            weights=self.config.region_weights,
-            lambda_rec=self.config.lambda_rec,
-        )
+        stem_only = self.elapsed_s < 60 * self.config.stem_minutes
+        loss, parts = self._stem_loss(patch) if stem_only else self._joint_loss(patch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
@@ -166,6 +160,27 @@ class Run:
         self.average.update_parameters(self.model)
         self.step += 1
         return {"loss": loss.item(), **parts}
+
+    def _joint_loss(self, patch: Patch) -> tuple[Tensor, dict[str, float]]:
+        with self._autocast():
+            prediction = self.model(patch.corrupted.to(memory_format=torch.channels_last_3d))
+        return joint_loss(
+            prediction,
+            patch.regions,
+            patch.sharp,
+            patch.brain,
+            weights=self.config.region_weights,
+            lambda_rec=self.config.lambda_rec,
+        )
+
+    def _stem_loss(self, patch: Patch) -> tuple[Tensor, dict[str, float]]:
+        with self._autocast():
+            restored = self.model.stem(patch.corrupted.to(memory_format=torch.channels_last_3d))
+        loss = reconstruction_loss(restored, patch.sharp, patch.brain)
+        return loss, {"rec": loss.item()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
     def validate(self, twins: list[Twin], progress: Progress) -> None:
         """Score the averaged weights on whole volumes, log, and write both checkpoints."""

@@ -10,6 +10,7 @@ import torch
 from DABSegCore.checkpoint import load_checkpoint
 from DABSegCore.config import TrainConfig
 from DABSegCore.errors import InputError
+from DABSegCore.files import make_folder
 from DABSegCore.progress import Progress
 from DABSegCore.stream import Patch
 from DABSegCore.train import Run, load_cases, train
@@ -38,6 +39,22 @@ def test_the_loop_learns_to_outline_and_to_restore(tmp_path):
     logs = [run.advance(OnePatch()) for _ in range(60)]
     assert logs[-1]["seg"] < 0.75 * logs[0]["seg"]
     assert logs[-1]["rec"] < 0.9 * logs[0]["rec"]
+
+
+def test_at_first_only_the_stem_learns_and_a_run_can_start_from_weights(tmp_path):
+    torch.manual_seed(0)
+    first = Run(TrainConfig(out=tmp_path / "a"), torch.device("cpu"))
+    make_folder(tmp_path / "a")
+    first.save([])
+    start = tmp_path / "a" / "weights.pt"
+    run = Run(TrainConfig(out=tmp_path / "b", init=start, stem_minutes=60, learning_rate=5e-3), torch.device("cpu"))
+    before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    for name, tensor in first.model.named_parameters():
+        assert torch.equal(tensor, before[name])
+    logs = [run.advance(OnePatch()) for _ in range(30)]
+    assert logs[-1]["rec"] < logs[0]["rec"]
+    moved = {name.split(".")[0] for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"stem"}
 
 
 def test_the_learning_rate_warms_up_and_ends_at_nothing(tmp_path):
