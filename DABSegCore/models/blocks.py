@@ -79,8 +79,8 @@ class SqueezeExcite(nn.Module):
 class MBConv(nn.Module):
     """Convolutional feed-forward of a block: expand, mix in space, squeeze-excite, project back.
 
-    `fused=True` replaces 1x1x1 + depthwise 3x3x3 by one dense 3x3x3 per stream: depthwise 3-D convolutions reach
-    under 2 % of the dense arithmetic rate on CPUs and few per cent on GPUs, so the dense form is the faster one.
+    `fused=True` replaces 1x1x1 + depthwise 3x3x3 by one dense 3x3x3 per stream: many times the arithmetic in about the
+    same time, because depthwise 3-D convolutions run at a few per cent of the dense rate.
     """
 
     def __init__(self, channels: int, ratio: int, streams: int = 1, fused: bool = False, norm_groups: int = 2) -> None:
