@@ -167,12 +167,12 @@ BASE = ModelConfig(
 forward at 4x64^3 on 2 CPU cores, all in one run of `Testing/benchmarks/bench_presets.py --variants`:
 
 - stem `pyramid`: sees ghosts far from their source, starts as identity, leaves the outside of the brain alone; costs
-  16 % more time than the paper's stem, which made volumes worse (its receptive field is 7 voxels);
-- windows of 4, which divide 32^3, 16^3 and 8^3: windows of 8 took 1.8 times as long, most of it for adding bias and
-  mask to every score; padding is masked and the bias index exact (`window_rule="fit"`);
+  16 % more time than the paper's, whose receptive field is 7 voxels;
+- windows of 4, which divide 32^3, 16^3 and 8^3: windows of 8 took 1.8 times as long; padding is masked and the
+  bias index exact (`window_rule="fit"`);
 - cross-attention of all modalities, as equation 9 says: at this window no slower than pairs (1.00);
 - `fused` feed-forward: 0.84 of the speed of depthwise forward, but 1.10 times its speed in a training step;
-- tail at half resolution: the full-resolution one took 1.4 times as long and most of the memory;
+- tail at half resolution: the full-resolution one took 1.4 times as long;
 - GroupNorm in the gates, fusion of skips (equation 11), deep supervision: measured by no one here yet."""
 
 SMALL = ModelConfig(
