@@ -75,3 +75,15 @@ def change_intensity(volume: Tensor, gamma: Tensor, gain: Tensor) -> Tensor:
     shape = (-1, 1, 1, 1)
     gamma, gain = gamma.to(volume.device), gain.to(volume.device)
     return (volume.clamp(min=0) ** gamma.view(shape) * gain.view(shape)).clamp(max=1)
+
+
+def random_bias(generator: torch.Generator, modalities: int, size: int, strength: float = 0.35) -> Tensor:
+    """Smooth receive fields, as surface coils leave them: factors in exp(+-strength), half of the modalities flat.
+
+    Returns:
+        [M, size, size, size], interpolated from 3^3 random values per modality.
+    """
+    knots = (torch.rand(modalities, 3, 3, 3, generator=generator) * 2 - 1) * strength
+    knots = knots * (torch.rand(modalities, 1, 1, 1, generator=generator) < 0.5)
+    field = F.interpolate(knots[None], size=(size, size, size), mode="trilinear", align_corners=True)[0]
+    return field.exp()

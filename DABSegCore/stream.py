@@ -15,7 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from DABSegCore.augment import change_intensity, random_flips, random_intensity, random_theta, sample_patch
+from DABSegCore.augment import (
+    change_intensity,
+    random_bias,
+    random_flips,
+    random_intensity,
+    random_theta,
+    sample_patch,
+)
 from DABSegCore.cases import Case, find_cases, load_case
 from DABSegCore.labels import regions_from_labels
 from DABSegCore.motion import corrupt_case
@@ -213,6 +220,9 @@ def cut_patch(twin: Twin, size: int, generator: torch.Generator) -> tuple[Tensor
         masks = sample_patch(masks, middle, size, theta, nearest=True)
     images, masks = images.flip(flips) * masks[-1:].flip(flips), masks.flip(flips)
     corrupted, sharp = images.chunk(2)
+    if torch.rand((), generator=generator) < 0.5:
+        bias = random_bias(generator, len(sharp), size).to(images.device)
+        corrupted, sharp = (corrupted * bias).clamp(max=1), (sharp * bias).clamp(max=1)
     gamma, gain = random_intensity(generator, len(sharp))
     corrupted, sharp = change_intensity(corrupted, gamma, gain), change_intensity(sharp, gamma, gain)
     return corrupted, sharp, masks[:-1], masks[-1:]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from DABSegCore.augment import change_intensity, random_flips, random_intensity, random_theta, sample_patch
+from DABSegCore.augment import change_intensity, random_bias, random_flips, random_intensity, random_theta, sample_patch
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -67,3 +67,15 @@ def test_intensity_keeps_black_black_and_order():
 def test_intensity_by_hand():
     changed = change_intensity(torch.full((2, 1, 1, 1), 0.25), torch.tensor([0.5, 2.0]), torch.tensor([1.0, 4.0]))
     assert changed.flatten().tolist() == pytest.approx([0.5, 0.25])
+
+
+def test_bias_is_smooth_bounded_and_flat_for_half_of_the_modalities():
+    draws, flat = generator(2), 0
+    for _ in range(100):
+        bias = random_bias(draws, 4, 16, strength=0.3)
+        assert bias.shape == (4, 16, 16, 16)
+        assert (bias.log().abs() <= 0.3 + 1e-6).all()
+        for axis in (1, 2, 3):  # between knots 7.5 voxels apart the logarithm changes by 0.6 at most
+            assert bias.log().diff(dim=axis).abs().max() <= 0.6 / 7.5 + 1e-6
+        flat += sum(bool((field == 1).all()) for field in bias)
+    assert 160 <= flat <= 240

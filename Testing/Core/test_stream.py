@@ -79,7 +79,7 @@ def test_corrupted_sharp_regions_and_brain_are_cut_at_one_place():
         corrupted, sharp, regions, brain = cut_patch(twin, 32, generator)
         assert corrupted.shape == sharp.shape == (4, 32, 32, 32)
         assert torch.equal(corrupted, sharp)
-        sure = (sharp[0] < 0.05) | (sharp[0] > 0.7)
+        sure = (sharp[0] < 0.05) | (sharp[0] > 0.85)
         assert sure.float().mean() > 0.7
         assert torch.equal(sharp[0][sure] > 0.5, regions[2][sure] > 0.5)
         assert set(regions.unique().tolist()) <= {0.0, 1.0}

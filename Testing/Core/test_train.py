@@ -13,7 +13,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.files import make_folder
 from DABSegCore.progress import Progress
 from DABSegCore.stream import Patch
-from DABSegCore.train import Run, load_cases, train
+from DABSegCore.train import MOST_SKIPPED, Run, load_cases, train, training_dtype
 
 
 class OnePatch:
@@ -66,6 +66,26 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing(tmp_path):
     assert run.learning_rate() == pytest.approx(0.5, abs=0.02)
     run._banked_s = 60
     assert run.learning_rate() == pytest.approx(0, abs=1e-6)
+
+
+def test_small_patches_on_a_cpu_train_in_float32(monkeypatch):
+    monkeypatch.setattr("DABSegCore.train.half_dtype", lambda device, autocast: torch.bfloat16)
+    assert training_dtype(torch.device("cpu"), 64) is None
+    assert training_dtype(torch.device("cpu"), 96) is torch.bfloat16
+    assert training_dtype(torch.device("cuda"), 64) is torch.bfloat16
+    monkeypatch.setattr("DABSegCore.train.half_dtype", lambda device, autocast: torch.float16)
+    assert training_dtype(torch.device("cuda"), 96) is None
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_and_too_many_end_the_run(tmp_path):
+    run, stream = Run(TrainConfig(out=tmp_path), torch.device("cpu")), OnePatch()
+    stream.patch.corrupted[0, 0, 0, 0, 0] = float("nan")
+    before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    assert run.advance(stream)["skipped"] == 1
+    assert all(torch.equal(p, before[name]) for name, p in run.model.named_parameters())
+    run.skipped = MOST_SKIPPED - 1
+    with pytest.raises(InputError, match="50 steps in a row"):
+        run.advance(stream)
 
 
 def test_a_run_is_written_usable_and_resumed(tmp_path):
