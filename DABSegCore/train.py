@@ -266,8 +266,8 @@ class Run:
         self.step, self._banked_s = state["step"], state["elapsed_s"]
 
     def _facts(self) -> dict[str, object]:
-        """The configuration in plain types."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self.config).items()}
+        """The configuration in plain types, without the paths of this machine: weights travel."""
+        return {k: v for k, v in dataclasses.asdict(self.config).items() if not isinstance(v, Path)}
 
 
 @torch.inference_mode()
