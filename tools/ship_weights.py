@@ -16,11 +16,15 @@ from DABSegCore.files import sha256
 
 KEPT = ("training", "step", "elapsed_s", "validation", "thresholds", "et_min_ml")
 
+PATHS = ("out", "data", "init")
+"""Older runs wrote these as text; weights travel, paths do not."""
+
 
 def main(source: Path) -> None:
     """Convert one checkpoint."""
     model, meta = load_checkpoint(source, expect_preset="small")
     facts = {name: meta[name] for name in KEPT if name in meta}
+    facts["training"] = {name: value for name, value in facts["training"].items() if name not in PATHS}
     save_checkpoint(shipped_weights(), model, model.config, facts, half=True)
     size_mb = shipped_weights().stat().st_size / 1e6
     print(f"{shipped_weights()}: {size_mb:.2f} MB, SHA-256 {sha256(shipped_weights())}")
