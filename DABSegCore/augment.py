@@ -77,7 +77,7 @@ def change_intensity(volume: Tensor, gamma: Tensor, gain: Tensor) -> Tensor:
     return (volume.clamp(min=0) ** gamma.view(shape) * gain.view(shape)).clamp(max=1)
 
 
-def random_bias(generator: torch.Generator, modalities: int, size: int, strength: float = 0.35) -> Tensor:
+def random_bias(generator: torch.Generator, modalities: int, size: int, strength: float = 0.5) -> Tensor:
     """Smooth receive fields, as surface coils leave them: factors in exp(+-strength), half of the modalities flat.
 
     Returns:

@@ -220,7 +220,7 @@ def cut_patch(twin: Twin, size: int, generator: torch.Generator) -> tuple[Tensor
         masks = sample_patch(masks, middle, size, theta, nearest=True)
     images, masks = images.flip(flips) * masks[-1:].flip(flips), masks.flip(flips)
     corrupted, sharp = images.chunk(2)
-    if torch.rand((), generator=generator) < 0.5:
+    if torch.rand((), generator=generator) < 0.8:
         bias = random_bias(generator, len(sharp), size).to(images.device)
         corrupted, sharp = (corrupted * bias).clamp(max=1), (sharp * bias).clamp(max=1)
     gamma, gain = random_intensity(generator, len(sharp))

@@ -71,15 +71,17 @@ def ramp_twin() -> Twin:
     return Twin(case, 2, painted.half(), painted.half())
 
 
-def test_corrupted_sharp_regions_and_brain_are_cut_at_one_place():
+def test_corrupted_sharp_regions_and_brain_are_cut_at_one_place(monkeypatch):
     """200 random patches, warped or not: images and label agree voxel by voxel (nearest and linear meet at 1/2)."""
+    monkeypatch.setattr("DABSegCore.stream.change_intensity", lambda volume, gamma, gain: volume)
+    monkeypatch.setattr("DABSegCore.stream.random_bias", lambda generator, modalities, size: torch.ones(()))
     twin = ramp_twin()
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
         corrupted, sharp, regions, brain = cut_patch(twin, 32, generator)
         assert corrupted.shape == sharp.shape == (4, 32, 32, 32)
         assert torch.equal(corrupted, sharp)
-        sure = (sharp[0] < 0.05) | (sharp[0] > 0.85)
+        sure = (sharp[0] < 0.05) | (sharp[0] > 0.7)
         assert sure.float().mean() > 0.7
         assert torch.equal(sharp[0][sure] > 0.5, regions[2][sure] > 0.5)
         assert set(regions.unique().tolist()) <= {0.0, 1.0}
