@@ -15,7 +15,6 @@ import pytest
 from tiny import AFFINE, tiny_patient, tiny_weights, write_case
 
 from DABSegCore import pipeline, segment
-from DABSegCore.checkpoint import shipped_weights
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES, REGIONS, regions_from_labels
 from DABSegCore.pipeline import decide
@@ -419,7 +418,6 @@ def test_the_command_runs_as_a_process_with_unicode_paths(case: Path, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shipped_weights().exists(), reason="no weights are shipped yet")
 @pytest.mark.parametrize("name", ["BraTS20_Training_002", "BraTS-GLI-00000-000"])
 def test_a_real_case_as_published(name: str, real_cases: Path, tmp_path: Path) -> None:
     assert run("--case", real_cases / "original" / name, "--out", tmp_path) == 0
