@@ -70,7 +70,7 @@ def _subjects(args: argparse.Namespace) -> Iterator[Subject]:
     for name in args.cases:
         loaded = load_case(find_case(args.data / name))
         yield Subject("real", name, loaded.images, loaded.label, loaded.reference.affine)
-    for seed in range(FIRST_VIRTUAL, FIRST_VIRTUAL + args.virtual):
+    for seed in range(args.first_seed, args.first_seed + args.virtual):
         patient = virtual_patient(seed)
         yield Subject("virtual", f"virtual_{seed}", patient.images, patient.label, patient.affine)
 
@@ -126,7 +126,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--cases", nargs="*", default=[], help="names of case folders in --data")
-    parser.add_argument("--virtual", type=int, default=8)
+    parser.add_argument("--virtual", type=int, default=8, help="number of virtual patients")
+    parser.add_argument("--first-seed", type=int, default=FIRST_VIRTUAL, help="seed of the first")
     parser.add_argument("--severities", type=int, nargs="+", default=[0, 2, 3])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--window", type=int)
