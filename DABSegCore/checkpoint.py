@@ -40,7 +40,8 @@ def save_checkpoint(path: str | Path, model: nn.Module, config: ModelConfig, met
         model: Network whose `state_dict` is stored.
         config: Configuration from which `build_model` makes the same network.
         meta: Plain facts (numbers, strings, lists, dicts): metrics, training, `thresholds` by region,
-            `et_min_ml` (smaller enhancing tumours are taken for false alarms).
+            `et_min_ml` (smaller enhancing tumours are taken for false alarms), `window` (edge of the patches it was
+            trained on, and works best in).
         half: Store floating-point tensors as float16, half the size; loading gives float32 back.
 
     Raises:
@@ -83,7 +84,8 @@ def load_checkpoint(
         expect_preset: Refuse weights of any other preset.
 
     Returns:
-        The network and its meta: what was saved, plus `preset`, `version`, complete `thresholds` and `et_min_ml`.
+        The network and its meta: what was saved, plus `preset`, `version`, complete `thresholds`, `et_min_ml` and
+        `window` (None where the file names none).
 
     Raises:
         InputError: If the file is absent, truncated, hostile, not ours, or does not fit its configuration.
@@ -102,6 +104,7 @@ def load_checkpoint(
     meta = {**content["meta"], "preset": name, "version": str(content.get("version", "unknown"))}
     meta["thresholds"] = _thresholds(path, meta.get("thresholds", {}))
     meta["et_min_ml"] = _et_min_ml(path, meta.get("et_min_ml", 0.0))
+    meta["window"] = _window(path, meta.get("window"))
     model, state = _outline(path, config), content["state"]
     _check_state(path, state, model.state_dict())
     model.to_empty(device=device).load_state_dict(state)
@@ -240,3 +243,14 @@ def _et_min_ml(path: Path, given: object) -> float:
             code="bad-checkpoint",
         )
     return float(given)
+
+
+def _window(path: Path, given: object) -> int | None:
+    """Window edge in voxels that the weights work best in; None where they name none."""
+    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or not 32 <= given <= 1024):
+        raise InputError(
+            f"the window in {path} must be a whole number of voxels from 32 to 1024, got {given!r:.20}; "
+            "pick other weights",
+            code="bad-checkpoint",
+        )
+    return given

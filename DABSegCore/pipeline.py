@@ -36,7 +36,8 @@ class Options:
     tta: bool = False
     """Average over the eight mirror images."""
     window: int | None = None
-    """Window edge in voxels; None: the whole volume at once where memory allows."""
+    """Window edge in voxels. None: the patch size the weights were trained on, where they name it (`meta["window"]`):
+    norms and gates see a whole volume otherwise than a patch. 0: the whole volume at once where memory allows."""
     autocast: str = "auto"
     """Number format of the heavy operations: auto, off (float32), bfloat16 or float16."""
     save_probabilities: bool = False
@@ -165,6 +166,12 @@ def segment_case(
     return report, "done"
 
 
+def window_of(meta: dict[str, Any], asked: int | None) -> int | None:
+    """Window edge for `infer`: what was asked for, else what the weights name; None for the whole volume."""
+    edge = meta.get("window") if asked is None else asked
+    return edge or None
+
+
 def decide(
     probabilities: np.ndarray, thresholds: dict[str, float], voxel_ml: float, et_min_ml: float = 0.0
 ) -> np.ndarray:
@@ -216,7 +223,7 @@ def _infer(prepared: Prepared, engine: Engine, options: Options, notes: Notebook
         engine.model,
         torch.from_numpy(prepared.image),
         device=engine.device,
-        window=options.window,
+        window=window_of(engine.meta, options.window),
         tta=options.tta,
         autocast=options.autocast,
         on_event=notes.warn,

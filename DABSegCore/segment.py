@@ -76,7 +76,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     how.add_argument("--preset", choices=tuple(PRESETS), help="refuse weights of another preset")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     how.add_argument("--tta", action="store_true", help="average over the eight mirror images (8 times slower)")
-    how.add_argument("--window", type=int, metavar="N", help="windows of N voxels (default: the whole volume)")
+    how.add_argument("--window", type=int, metavar="N", help="windows of N voxels; 0: whole (default: the weights')")
     how.add_argument("--autocast", choices=("auto", "off", "bfloat16", "float16"), default="auto")
     how.add_argument("--seed", type=int, default=0, help="for the record: nothing here is left to chance")
     to = parser.add_argument_group("output")
@@ -106,9 +106,9 @@ def _check_input(args: argparse.Namespace) -> None:
             "names say it; leave it out or name the four images",
             code="bad-argument",
         )
-    if args.window is not None and args.window < SMALLEST_WINDOW:
+    if args.window is not None and args.window != 0 and args.window < SMALLEST_WINDOW:
         raise InputError(
-            f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels",
+            f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels, or 0 for all",
             code="bad-argument",
         )
 

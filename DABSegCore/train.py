@@ -23,6 +23,7 @@ from DABSegCore.config import PRESETS, TrainConfig
 from DABSegCore.devices import half_dtype, resolve_device
 from DABSegCore.errors import InputError
 from DABSegCore.files import make_folder, replacing
+from DABSegCore.inference import infer
 from DABSegCore.labels import REGIONS
 from DABSegCore.losses import joint_loss, reconstruction_loss
 from DABSegCore.metrics import dice, psnr
@@ -207,7 +208,7 @@ class Run:
 
     def validate(self, twins: list[Twin], progress: Progress) -> None:
         """Score the averaged weights on whole volumes, log, and write both checkpoints."""
-        rows = score(self.average.module, twins, self.device, self.dtype)
+        rows = score(self.average.module, twins, self.device, self.config.patch)
         path = self.config.out / "validation.csv"
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -221,7 +222,13 @@ class Run:
     def save(self, rows: list[dict]) -> None:
         """Write `weights.pt` for use and `last.pt` for resuming."""
         out, facts = self.config.out, self._facts()
-        meta = {"training": facts, "step": self.step, "elapsed_s": self.elapsed_s, "validation": rows}
+        meta = {
+            "window": self.config.patch,
+            "training": facts,
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "validation": rows,
+        }
         save_checkpoint(out / "weights.pt", self.average.module, PRESETS[self.config.preset], meta)
         state = {
             "config": facts,
@@ -270,20 +277,22 @@ class Run:
         return {k: v for k, v in dataclasses.asdict(self.config).items() if not isinstance(v, Path)}
 
 
-@torch.inference_mode()
-def score(model: nn.Module, twins: list[Twin], device: torch.device, dtype: torch.dtype | None) -> list[dict]:
-    """Mean Dice per region and brain PSNR before and after restoration, per kind of case and severity."""
+def score(model: nn.Module, twins: list[Twin], device: torch.device, window: int) -> list[dict]:
+    """Mean Dice per region and brain PSNR before and after restoration, per kind of case and severity.
+
+    In windows of the training patch's size, as `segment` works: on `small`, four virtual patients went from a whole
+    tumour Dice of 0.20 to 0.52 in one pass over the volume to 0.77 to 0.87 in windows of 96.
+    """
     model.eval()
     groups: dict[tuple[str, int], list[list[float]]] = {}
     for twin in twins:
-        corrupted = twin.corrupted.float()[None].to(device)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            prediction = model(corrupted.to(memory_format=torch.channels_last_3d))
-        masks = (prediction.logits[0].float() > 0).cpu()
-        scores = [dice(m.numpy(), g.numpy()) for m, g in zip(masks, twin.case.regions, strict=True)]
+        corrupted = twin.corrupted.float()
+        said = infer(model, corrupted, device=device, window=window)
+        masks = said.probabilities.numpy() > 0.5
+        scores = [dice(m, g.numpy()) for m, g in zip(masks, twin.case.regions, strict=True)]
         brain = twin.case.brain.numpy()
-        for image in (corrupted[0], prediction.restored[0]):
-            scores.append(_brain_psnr(image.float().cpu(), twin.sharp.float(), brain))
+        for image in (corrupted.cpu(), said.restored):
+            scores.append(_brain_psnr(image, twin.sharp.cpu().float(), brain))
         groups.setdefault(("real" if twin.case.real else "virtual", twin.severity), []).append(scores)
     names = [*REGIONS, "psnr_corrupted", "psnr_restored"]
     return [

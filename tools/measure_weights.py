@@ -3,8 +3,9 @@
     python tools/measure_weights.py --weights W.pt --data CASES --cases A B C D --virtual 8 --out m.json
 
 Every case goes the way of `simulate` and `segment`: motion on the whole volume in its own grid, then the corrupted
-volumes' own intensity window, the whole-volume network, the checkpoint's thresholds. Sharp, corrupted and restored are
-compared in that window, inside the brain. Virtual patients start at seed 910000, which no training uses.
+volumes' own intensity window, then the network in the checkpoint's windows, and its thresholds. Sharp, corrupted and
+restored are compared in that intensity window, inside the brain. Virtual patients start
+at seed 910000, which no training uses.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from DABSegCore.labels import REGIONS, regions_from_labels
 from DABSegCore.metrics import dice, psnr, ssim
 from DABSegCore.motion import corrupt_case
 from DABSegCore.phantom import virtual_patient
-from DABSegCore.pipeline import decide
+from DABSegCore.pipeline import decide, window_of
 from DABSegCore.preprocess import apply_windows, prepare
 
 FIRST_VIRTUAL = 910_000
@@ -82,7 +83,8 @@ def _measure(
     spacing = tuple(np.linalg.norm(subject.affine[:3, :3], axis=0))
     corrupted, _ = corrupt_case(torch.from_numpy(subject.images), spacing, severity, subject.name, seed=args.seed)
     prepared = prepare(corrupted.numpy(), subject.affine)
-    said = infer(model, torch.from_numpy(prepared.image), device=device, window=args.window, tta=args.tta)
+    window = window_of(meta, args.window)
+    said = infer(model, torch.from_numpy(prepared.image), device=device, window=window, tta=args.tta)
     probabilities = said.probabilities.numpy() * prepared.brain
     found = decide(probabilities, meta["thresholds"], 1e-3, meta.get("et_min_ml", 0.0))
     truth = regions_from_labels(prepared.to_working(subject.label[None], "nearest")[0])

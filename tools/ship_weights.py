@@ -14,7 +14,7 @@ from pathlib import Path
 from DABSegCore.checkpoint import load_checkpoint, save_checkpoint, shipped_weights
 from DABSegCore.files import sha256
 
-KEPT = ("training", "step", "elapsed_s", "validation", "thresholds", "et_min_ml")
+KEPT = ("window", "training", "step", "elapsed_s", "validation", "thresholds", "et_min_ml")
 
 PATHS = ("out", "data", "init")
 """Older runs wrote these as text; weights travel, paths do not."""
@@ -24,6 +24,7 @@ def main(source: Path) -> None:
     """Convert one checkpoint."""
     model, meta = load_checkpoint(source, expect_preset="small")
     facts = {name: meta[name] for name in KEPT if name in meta}
+    facts.setdefault("window", facts["training"]["patch"])
     facts["training"] = {name: value for name, value in facts["training"].items() if name not in PATHS}
     save_checkpoint(shipped_weights(), model, model.config, facts, half=True)
     size_mb = shipped_weights().stat().st_size / 1e6

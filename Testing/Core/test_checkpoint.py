@@ -197,6 +197,8 @@ def test_other_torch_files_are_refused(tmp_path: Path) -> None:
         ({"meta": {"et_min_ml": "none"}}, "bad-checkpoint", "et_min_ml .* got 'none'"),
         ({"meta": {"et_min_ml": -1}}, "bad-checkpoint", "et_min_ml .* got -1"),
         ({"meta": {"et_min_ml": float("nan")}}, "bad-checkpoint", "et_min_ml .* got nan"),
+        ({"meta": {"window": 8}}, "bad-checkpoint", "window .* from 32 to 1024, got 8"),
+        ({"meta": {"window": "all"}}, "bad-checkpoint", "window .* got 'all'"),
         ({"meta": {"et_min_ml": float("inf")}}, "bad-checkpoint", "et_min_ml .* got inf"),
         ({"state": {1: torch.zeros(1)}}, "bad-checkpoint", "entry 1 in .* no plain tensor"),
         ({"state": {"weight": "heavy"}}, "bad-checkpoint", "entry 'weight' in .* no plain tensor"),

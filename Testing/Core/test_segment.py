@@ -17,7 +17,7 @@ from tiny import AFFINE, tiny_patient, tiny_weights, write_case
 from DABSegCore import pipeline, segment
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES, REGIONS, regions_from_labels
-from DABSegCore.pipeline import decide
+from DABSegCore.pipeline import decide, window_of
 from DABSegCore.progress import run_command
 from DABSegCore.report import write_summary
 from DABSegCore.volume import Volume, read_volume, write_volume
@@ -424,3 +424,8 @@ def test_a_real_case_as_published(name: str, real_cases: Path, tmp_path: Path) -
     report = json.loads((tmp_path / f"{name}_report.json").read_text(encoding="utf-8"))
     assert report["grid"]["shape"] == [155, 240, 240]
     assert report["dice"]["WT"] > 0.3
+
+
+def test_windows_are_those_asked_for_else_those_of_the_weights() -> None:
+    assert [window_of({"window": 96}, asked) for asked in (None, 64, 0)] == [96, 64, None]
+    assert [window_of({}, asked) for asked in (None, 64, 0)] == [None, 64, None]

@@ -12,7 +12,7 @@ from DABSegCore.labels import REGIONS, regions_from_labels
 from DABSegCore.metrics import dice, psnr, ssim
 from DABSegCore.motion import corrupt_case
 from DABSegCore.phantom import VirtualPatient, virtual_patient
-from DABSegCore.pipeline import decide
+from DABSegCore.pipeline import decide, window_of
 from DABSegCore.preprocess import Prepared, apply_windows, prepare
 
 UNSEEN = 920_001
@@ -35,7 +35,7 @@ def processed(
     """The patient after motion, and what the network makes of it."""
     corrupted, _ = corrupt_case(torch.from_numpy(patient.images), (1.0, 1.0, 1.0), severity, "unseen")
     prepared = prepare(corrupted.numpy(), patient.affine)
-    return prepared, infer(network[0], torch.from_numpy(prepared.image))
+    return prepared, infer(network[0], torch.from_numpy(prepared.image), window=window_of(network[1], None))
 
 
 def test_they_are_small_and_carry_no_path(network):
