@@ -35,7 +35,7 @@ class OnePatch:
 
 def test_the_loop_learns_to_outline_and_to_restore(tmp_path):
     torch.manual_seed(0)
-    run = Run(TrainConfig(out=tmp_path, max_minutes=60, learning_rate=5e-3), torch.device("cpu"))
+    run = Run(TrainConfig(out=tmp_path, patch=32, max_minutes=60, learning_rate=5e-3), torch.device("cpu"))
     logs = [run.advance(OnePatch()) for _ in range(60)]
     assert logs[-1]["seg"] < 0.75 * logs[0]["seg"]
     assert logs[-1]["rec"] < 0.9 * logs[0]["rec"]
@@ -47,7 +47,9 @@ def test_at_first_only_the_stem_learns_and_a_run_can_start_from_weights(tmp_path
     make_folder(tmp_path / "a")
     first.save([])
     start = tmp_path / "a" / "weights.pt"
-    run = Run(TrainConfig(out=tmp_path / "b", init=start, stem_minutes=60, learning_rate=5e-3), torch.device("cpu"))
+    run = Run(
+        TrainConfig(out=tmp_path / "b", patch=32, init=start, stem_minutes=60, learning_rate=5e-3), torch.device("cpu")
+    )
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     for name, tensor in first.model.named_parameters():
         assert torch.equal(tensor, before[name])
@@ -78,7 +80,7 @@ def test_small_patches_on_a_cpu_train_in_float32(monkeypatch):
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_too_many_end_the_run(tmp_path):
-    run, stream = Run(TrainConfig(out=tmp_path), torch.device("cpu")), OnePatch()
+    run, stream = Run(TrainConfig(out=tmp_path, patch=32), torch.device("cpu")), OnePatch()
     stream.patch.corrupted[0, 0, 0, 0, 0] = float("nan")
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     assert run.advance(stream)["skipped"] == 1
