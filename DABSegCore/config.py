@@ -163,15 +163,17 @@ BASE = ModelConfig(
     tail_width=24,
     deep_supervision=2,
 )
-"""Our default. 44.6 M parameters, 228 GFLOP at 4x128^3 against 885 of `paper`. What differs, and why; times are of one
-forward at 4x64^3 on 2 CPU cores, all in one run of `Testing/benchmarks/bench_presets.py --variants`:
+"""For GPUs; no weights ship yet. 44.6 M parameters, 228 GFLOP at 4x128^3 against 885 of `paper`. What differs, and why;
+times are of one forward in float32 at 4x64^3 on 2 busy CPU cores, all in one run of
+`Testing/benchmarks/bench_presets.py --size 64 --variants`:
 
 - stem `pyramid`: sees ghosts far from their source, starts as identity, leaves the outside of the brain alone; costs
   16 % more time than the paper's, whose receptive field is 7 voxels;
 - windows of 4, which divide 32^3, 16^3 and 8^3: windows of 8 took 1.8 times as long; padding is masked and the
   bias index exact (`window_rule="fit"`);
 - cross-attention of all modalities, as equation 9 says: at this window no slower than pairs (1.00);
-- `fused` feed-forward: 0.84 of the speed of depthwise forward, but 1.10 times its speed in a training step;
+- `fused` feed-forward: 0.84 of the speed of depthwise forward, but 1.10 times its speed in a bfloat16 training step
+  (timed apart, no script here repeats it);
 - tail at half resolution: the full-resolution one took 1.4 times as long;
 - GroupNorm in the gates, fusion of skips (equation 11), deep supervision: measured by no one here yet."""
 

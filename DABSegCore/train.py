@@ -1,7 +1,7 @@
 """Train: `python -m DABSegCore.train --data DIR --out RUN [--max-minutes 60]`.
 
 Joint restoration and segmentation (equations 14-16) on aligned patches under fresh simulated motion. Validates on whole
-volumes, keeps a moving average of the weights, writes `last.pt` (everything, to resume) and `weights.pt` (to use).
+volumes in windows, keeps a moving average of the weights, writes `last.pt` (all, to resume) and `weights.pt` (to use).
 """
 
 from __future__ import annotations
