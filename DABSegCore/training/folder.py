@@ -193,11 +193,11 @@ def _by_folders(found: _Found, part_of: Mapping[str, str], seed: int) -> dict[st
         (outside if part is None else ids[part]).append(case_id)
     if outside:
         found.say(f"left out: {_cases(outside)} outside of the folders {', '.join(part_of)}: {_some(outside)}")
-    if ids["train"] and not ids["validation"]:
+    if not ids["validation"]:
         patients = _shuffled_patients(ids["train"], seed)
         ids["validation"] = _take(patients, max(1, (len(ids["train"]) + 5) // 10))
         ids["train"] = sum(patients, [])
-        taken = _some(ids["validation"])
+        taken = _some(sorted(ids["validation"]))
         found.say(f"{found.data} has no labelled case to validate with, so the seed took from train: {taken}")
     return ids
 
@@ -258,7 +258,7 @@ def _check_enough(found: _Found, ids: Mapping[str, Sequence[str]]) -> None:
 def _shuffled_patients(case_ids: Iterable[str], seed: int) -> list[list[str]]:
     """The visits of each patient; the order hangs on seed and names only, not on the disk or a library's version."""
     visits: dict[str, list[str]] = {}
-    for case_id in sorted(case_ids):
+    for case_id in case_ids:
         match = VISIT.match(case_id)
         visits.setdefault(match["patient"] if match else case_id, []).append(case_id)
     order = sorted(visits, key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())

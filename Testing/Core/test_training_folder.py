@@ -164,7 +164,7 @@ def test_case_355_of_2020_is_told_how_its_segmentation_is_to_be_called(tmp_path)
     folder = make_case(tmp_path / "BraTS20_Training_355", leave_out="_seg")
     (folder / "._W39_1998.09.19_Segm.nii").touch()
     (folder / "W39_1998.09.19_Segm.nii").touch()
-    (folder / "W39_seg.txt").touch()
+    (folder / "A_seg.txt").touch()
     (sentence,) = parts_of(tmp_path)[3]
     assert sentence.startswith(f"BraTS20_Training_355 is left out: {folder} has no segmentation")
     assert sentence.endswith("if W39_1998.09.19_Segm.nii is it, rename that to BraTS20_Training_355_seg.nii")
@@ -243,6 +243,17 @@ def test_train_alone_is_a_folder_like_any_other(tmp_path):
     (tmp_path / "test").touch()  # a file decides nothing
     train, validation, test, skipped = parts_of(tmp_path)
     assert (len(train), len(validation), len(test), skipped) == (8, 1, 1, ())
+
+
+def test_parts_without_one_to_train_are_folders_like_any_other(tmp_path):
+    make_cases(tmp_path, *(f"val/k{number}" for number in range(4)), "test/x")
+    train, validation, test, skipped = parts_of(tmp_path)
+    assert (len(train), len(validation), len(test), skipped) == (3, 1, 1, ())
+
+
+def test_a_case_with_folders_named_like_parts_is_one_case(tmp_path):
+    make_cases(make_case(tmp_path / "a"), "train/b", "val/c")
+    assert "0 cases to train" in fault(tmp_path / "a")[1]
 
 
 def test_a_split_folder_without_enough(tmp_path):
