@@ -132,6 +132,7 @@ def test_counts_are_those_of_masks_compared_one_by_one(monkeypatch):
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_a_probability_on_the_threshold_counts_as_in_segmentation(monkeypatch, threshold):
     twin = a_twin()
+    twin.case.regions[:, 5, 5, 5:8] = torch.tensor([True, False, True])
     exactly = np.float32(threshold)
     below = np.nextafter(exactly, np.float32(0))
     probabilities = np.full((3, EDGE, EDGE, EDGE), below)
@@ -140,6 +141,7 @@ def test_a_probability_on_the_threshold_counts_as_in_segmentation(monkeypatch, t
     score = scored(twin)
     label = decide(probabilities * twin.case.brain.numpy(), dict.fromkeys(REGIONS, threshold), 0.001)
     assert score.predicted[:, THRESHOLDS.index(threshold)].tolist() == [3, 3, 3]
+    assert score.overlap[:, THRESHOLDS.index(threshold)].tolist() == [2, 2, 2]
     assert regions_from_labels(label).sum((1, 2, 3)).tolist() == [3, 3, 3]
 
 
@@ -281,8 +283,10 @@ def test_the_criterion_counts_real_cases_and_every_severity_the_same():
 
 def test_the_criterion_does_not_depend_on_who_scored_what():
     generator = np.random.default_rng(4)
-    scores = [a_score("real", i % 3, f"case_{i}", int(generator.integers(101))) for i in range(20)]
-    assert len({mean_dice([scores[i] for i in generator.permutation(20)]) for _ in range(30)}) == 1
+    scores = [a_score("real", i % 2, f"case_{i}", int(generator.integers(101))) for i in range(60)]
+    orders = [[scores[i] for i in generator.permutation(60)] for _ in range(20)]
+    assert len({mean_dice(order) for order in orders}) == 1
+    assert len({str(tune(order)) for order in orders}) == 1
 
 
 def test_nothing_to_decide_by_is_our_mistake():
