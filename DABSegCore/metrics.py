@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+
+from DABSegCore.errors import packages_for
 
 _SSIM_SIGMA = 1.5  # voxels
 _SSIM_RADIUS = 5  # an 11-voxel window, as in Wang et al. 2004
@@ -52,6 +53,7 @@ def psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = Non
     return float(-10.0 * np.log10(mse)) if mse > 0 else float("inf")
 
 
+@packages_for("SSIM")
 def ssim(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Structural similarity (Wang et al. 2004, eq. 13) in 3-D, averaged over the voxels of the mask.
 
@@ -68,6 +70,7 @@ def ssim(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = Non
 
     Raises:
         ValueError: If the shapes differ.
+        InputError: If SciPy is not installed.
     """
     _same_shape(image, reference, mask)
     inside = np.ones(np.shape(image), bool) if mask is None else np.asarray(mask, bool)
@@ -86,13 +89,14 @@ def ssim(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = Non
 
 def _local_mean(array: np.ndarray) -> np.ndarray:
     """Gaussian-weighted mean around every voxel [D, H, W]."""
+    from scipy import ndimage
+
     return ndimage.gaussian_filter(array, _SSIM_SIGMA, radius=_SSIM_RADIUS, mode="reflect")
 
 
 def _box_with_margin(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
     """The part of the volume that the masked voxels' windows can see."""
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)
+    return tuple(slice(max(int(index.min()) - margin, 0), int(index.max()) + 1 + margin) for index in mask.nonzero())
 
 
 def _same_shape(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) -> None:

@@ -14,9 +14,9 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from DABSegCore.errors import InputError
+from DABSegCore.rotation import matrix_from_quaternion, quaternion_from_matrix
 
 DTYPES = {
     2: "u1",
@@ -241,7 +241,7 @@ def _affine(header: Header, name: str) -> np.ndarray:
         a = np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
         handed = -1.0 if header.pixdim[0] < 0 else 1.0
         scale = np.array(header.pixdim[1:4]) * (1.0, 1.0, handed)
-        affine[:3, :3] = Rotation.from_quat((b, c, d, a)).as_matrix() * scale
+        affine[:3, :3] = matrix_from_quaternion(np.array([b, c, d, a])) * scale
         affine[:3, 3] = header.quaternion[3:]
     else:
         affine[:3, :3] = np.diag(header.pixdim[1:4])
@@ -254,5 +254,5 @@ def _quaternion(axes: np.ndarray) -> tuple[tuple[float, float, float], float]:
     u, _, vt = np.linalg.svd(axes)
     nearest = u @ vt
     handed = float(np.sign(np.linalg.det(nearest)))
-    b, c, d, a = Rotation.from_matrix(nearest * (1.0, 1.0, handed)).as_quat()
-    return ((b, c, d) if a >= 0 else (-b, -c, -d)), handed
+    b, c, d, _ = quaternion_from_matrix(nearest * (1.0, 1.0, handed)).tolist()
+    return (b, c, d), handed

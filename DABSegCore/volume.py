@@ -1,33 +1,27 @@
 """Volume: a 3-D array and its place in space; reads, writes and resamples it.
 
-The one file that knows image I/O (the bytes of NIfTI are in `nifti`). Arrays are [D, H, W] = (k, j, i); the affine
-maps (i, j, k) to RAS mm as in NIfTI. ITK's LPS is converted here only.
+The one file that knows image I/O: the bytes of NIfTI are in `nifti`, all else is left to SimpleITK in `itk`, which is
+imported only where it is needed. Arrays are [D, H, W] = (k, j, i); the affine maps (i, j, k) to RAS mm as in NIfTI.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from DABSegCore.errors import InputError
-from DABSegCore.files import list_folder, read_bytes, replacing, write_bytes
+from DABSegCore.errors import InputError, packages_for
+from DABSegCore.files import read_bytes, replacing, write_bytes
 from DABSegCore.files import sha256 as sha256
 from DABSegCore.labels import canonical_labels
-from DABSegCore.nifti import decode_nifti, encode_nifti, not_one_volume, truncated
+from DABSegCore.nifti import decode_nifti, encode_nifti
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """File names read as images; anything else must be a folder with one DICOM series."""
-
-RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,15 +120,10 @@ def write_volume(path: str | Path, volume: Volume) -> None:
         return
     if suffix not in (".nrrd", ".mha"):
         raise _unknown_format(path)
+    with packages_for(f"writing {path}"):
+        from DABSegCore import itk
     with replacing(path, suffix) as temporary:
-        try:
-            sitk.WriteImage(_to_itk(volume), str(temporary), useCompression=True)
-            back = sitk.GetArrayFromImage(sitk.ReadImage(str(temporary)))
-        except RuntimeError as error:
-            raise OSError(errno.EIO, _last_line(error)) from error
-        # ITK may not notice a full disk, so what it wrote is read back.
-        if not np.array_equal(back, volume.array):
-            raise OSError(errno.ENOSPC, "what was written reads back differently")
+        itk.write_image(temporary, volume.array, volume.affine)
 
 
 def write_png(path: str | Path, rgb: np.ndarray) -> None:
@@ -195,15 +184,9 @@ def resample(volume: Volume, reference: Volume, order: str = "linear") -> Volume
             "in the same space; register them first or pick the right file",
             code="no-overlap",
         )
-    resampler = sitk.ResampleImageFilter()
-    resampler.SetInterpolator({"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}[order])
-    direction, spacing, origin = _itk_geometry(reference.affine)
-    resampler.SetSize(reference.shape[::-1])
-    resampler.SetOutputDirection(direction)
-    resampler.SetOutputSpacing(spacing)
-    resampler.SetOutputOrigin(origin)
-    array = sitk.GetArrayFromImage(resampler.Execute(_to_itk(volume)))
-    return reference.with_array(array.astype(volume.array.dtype, copy=False))
+    with packages_for("resampling an image onto another grid"):
+        from DABSegCore import itk
+    return reference.with_array(itk.resample(volume.array, volume.affine, reference.shape, reference.affine, order))
 
 
 def image_suffix(path: Path) -> str:
@@ -213,93 +196,17 @@ def image_suffix(path: Path) -> str:
 
 def _read_any(path: Path) -> Volume:
     """Read in the stored type, by what the path is."""
-    if os.path.isdir(path):  # Path.is_dir raises where the parent is locked
-        return _read_dicom(path)
-    suffix = image_suffix(path)
+    folder = os.path.isdir(path)  # Path.is_dir raises where the parent is locked
+    suffix = "" if folder else image_suffix(path)
     if suffix in (".nii", ".nii.gz"):
         return Volume(*decode_nifti(read_bytes(path), str(path)))
-    read_bytes(path, 1)  # so that a missing or locked file is told as such
-    if not suffix:
-        raise _unknown_format(path)
-    try:
-        with _quiet_itk():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise truncated(str(path), _last_line(error)) from error
-    return _from_itk(image, path)
-
-
-def _read_dicom(folder: Path) -> Volume:
-    """Read the one DICOM series of a folder, slices in order of place."""
-    for file in list_folder(folder):
-        if not os.path.isdir(file):
-            read_bytes(file, 1)  # ITK would pass over a locked slice without a word
-    with _quiet_itk():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if len(series) != 1:
-            found = ": " + ", ".join(series) if series else ""
-            raise InputError(
-                f"{folder} holds {len(series)} DICOM series{found}; a modality is one series in one folder, "
-                "so move the one you mean into a folder of its own",
-                code="not-one-series",
-            )
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-        try:
-            if len(names) == 1:
-                return _from_itk(sitk.ReadImage(names[0]), folder)
-            _check_slices(names, folder)
-            return _from_itk(sitk.ReadImage(names), folder)
-        except RuntimeError as error:
-            raise truncated(str(folder), _last_line(error)) from error
-
-
-def _check_slices(names: tuple[str, ...], folder: Path) -> None:
-    """Refuse a series with a slice missing or given twice: its slices must be evenly spaced."""
-    places = []
-    for name in names:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(name)
-        reader.ReadImageInformation()
-        places.append(reader.GetOrigin())
-    steps = np.linalg.norm(np.diff(np.array(places), axis=0), axis=1)
-    if steps.min() < 0.9 * np.median(steps) or steps.max() > 1.1 * np.median(steps) or steps.min() == 0:
-        raise InputError(
-            f"{folder} has slices {steps.min():.2f} to {steps.max():.2f} mm apart, but a volume needs them "
-            "evenly spaced; look for missing slices or for several acquisitions under one series",
-            code="uneven-slices",
-        )
-
-
-def _from_itk(image: sitk.Image, path: Path) -> Volume:
-    """Volume of an ITK image, refused unless it is 3-D with one number a voxel."""
-    size = image.GetSize()
-    size = size[:3] if size[3:] == (1,) else size
-    size += (image.GetNumberOfComponentsPerPixel(),) if image.GetNumberOfComponentsPerPixel() > 1 else ()
-    if len(size) != 3 or min(size) < 2:
-        raise not_one_volume(str(path), size)
-    image = image[(slice(None),) * 3 + (0,)] if image.GetDimension() == 4 else image
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return Volume(sitk.GetArrayFromImage(image), RAS_FROM_LPS @ affine)
-
-
-def _to_itk(volume: Volume) -> sitk.Image:
-    """ITK image of a volume."""
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-    image = sitk.GetImageFromArray(array)
-    direction, spacing, origin = _itk_geometry(volume.affine)
-    image.SetDirection(direction)
-    image.SetSpacing(spacing)
-    image.SetOrigin(origin)
-    return image
-
-
-def _itk_geometry(affine: np.ndarray) -> tuple[list[float], list[float], list[float]]:
-    """ITK's direction [9], spacing [3] and origin [3] of a RAS affine."""
-    lps = RAS_FROM_LPS @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    return (lps[:3, :3] / spacing).ravel().tolist(), spacing.tolist(), lps[:3, 3].tolist()
+    if not folder:
+        read_bytes(path, 1)  # so that a missing or locked file is told as such
+        if not suffix:
+            raise _unknown_format(path)
+    with packages_for(f"reading {path}"):
+        from DABSegCore import itk
+    return Volume(*(itk.read_dicom(path) if folder else itk.read_image(path)))
 
 
 def _check_axes(affine: np.ndarray, path: Path) -> None:
@@ -329,19 +236,3 @@ def _unknown_format(path: Path) -> InputError:
         "or the folder of one DICOM series",
         code="unknown-format",
     )
-
-
-@contextmanager
-def _quiet_itk() -> Iterator[None]:
-    """Keep ITK's warnings off the terminal, where they would bury the one sentence that matters."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
-
-
-def _last_line(error: Exception) -> str:
-    """The last line of an ITK message, which is the one that says something."""
-    return str(error).strip().splitlines()[-1].strip()

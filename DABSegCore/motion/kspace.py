@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,6 +31,7 @@ from DABSegCore.motion.trajectory import (
     motion_severity_index,
     scale_to_index,
 )
+from DABSegCore.rotation import matrix_from_vector
 
 SLAB = 16
 """Planes resampled at a time: their coordinates then stay in the processor's cache, and memory stays small."""
@@ -357,7 +357,7 @@ def _moved(
 def _pose(trajectory: Trajectory, j: int) -> tuple[np.ndarray, np.ndarray]:
     """Rotation matrix and translation in mm of pose j, turned from (i, j, k) to [P, A, B] order."""
     order = [2 - a for a in _phase_first(trajectory.axis)]  # array axis a is voxel axis 2 - a
-    turn = Rotation.from_rotvec(trajectory.rotation_deg[j], degrees=True).as_matrix()
+    turn = matrix_from_vector(np.deg2rad(trajectory.rotation_deg[j]))
     return turn[np.ix_(order, order)], np.asarray(trajectory.translation_mm[j])[order]
 
 

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 import torch
-from scipy.spatial.transform import Rotation
 
 from DABSegCore.errors import InputError
+from DABSegCore.rotation import matrix_from_vector, rigid_exp, rigid_log, vector_from_matrix
 
 PRESETS = ("annulus", "shaw")
 
@@ -186,7 +185,7 @@ def motion_severity_index(poses: Poses, weights: np.ndarray) -> float:
         poses: T poses.
         weights: Weight of each pose [T], sum 1.
     """
-    offset = Rotation.from_rotvec(poses.rotation_deg, degrees=True).as_matrix() - np.eye(3)
+    offset = matrix_from_vector(np.deg2rad(poses.rotation_deg)) - np.eye(3)
     squared = HEAD_RADIUS_MM**2 / 5 * np.square(offset).sum((1, 2)) + np.square(poses.translation_mm).sum(1)
     return float(np.sqrt((weights * squared).sum()))
 
@@ -212,18 +211,19 @@ def draw_annulus(level: Severity, n_lines: int, generator: torch.Generator) -> P
     after = sorted(centre + 1 + distance[reference:])
     angles = level.angle_deg * (2 * _uniform((level.n_events + 1, 3), generator) - 1)
     moves = level.move_mm * (2 * _uniform((level.n_events + 1, 3), generator) - 1)
-    turns = Rotation.from_rotvec(angles, degrees=True)
-    back = turns[reference].inv()
-    rotation = (back * turns).as_rotvec(degrees=True)
+    turns = matrix_from_vector(np.deg2rad(angles))
+    back = turns[reference].T
+    rotation = np.rad2deg(vector_from_matrix(back @ turns))
     rotation[reference] = 0.0  # exactly at rest, so that it is never resampled
-    return Poses([0, *map(int, before), *map(int, after), n_lines], rotation, back.apply(moves - moves[reference]))
+    translation = (moves - moves[reference]) @ back.T
+    return Poses([0, *map(int, before), *map(int, after), n_lines], rotation, translation)
 
 
 def draw_shaw(spacing_mm: Sequence[float], n_lines: int, generator: torch.Generator) -> Poses:
     """Random motion of Shaw et al. 2019 (MIDL): large and small moves that pile up, demeaned at the k-space centre.
 
-    Moves add up as matrix logarithms, and the mean that is taken off weighs poses by exp(-k^2) over their lines. Moves
-    happen between lines here, where the authors' code may split one.
+    Moves add up as matrix logarithms, which here are their six entries, and the mean that is taken off weighs poses by
+    exp(-k^2) over their lines. Moves happen between lines here, where the authors' code may split one.
     """
     n_large, n_small = (int(n) for n in torch.poisson(torch.tensor([2.0, 3.0]), generator=generator))
     n_large, n_small = min(n_large, 5), min(n_small, 10)
@@ -235,20 +235,13 @@ def draw_shaw(spacing_mm: Sequence[float], n_lines: int, generator: torch.Genera
     lo, hi = round(0.3 * n_lines), round(0.7 * n_lines)
     events = np.sort(lo + torch.randperm(hi - lo, generator=generator)[: len(size)].numpy())
     edges = [0, *events.tolist(), n_lines]
-    logs = [np.zeros((4, 4)), *(_log_pose(a, t) for a, t in zip(angles, moves, strict=True))]
-    piled = np.cumsum(logs, axis=0)
+    about_x, about_y, about_z = (matrix_from_vector(np.deg2rad(angles[:, [n]]) * np.eye(3)[n]) for n in range(3))
+    logs = np.concatenate(rigid_log(about_z @ about_y @ about_x, moves), axis=1)
+    piled = np.cumsum([np.zeros(6), *logs], axis=0)
     density = np.exp(-np.square(np.arange(n_lines, dtype=float) - n_lines // 2))
     weights = np.array([density[a:b].sum() for a, b in zip(edges[:-1], edges[1:], strict=True)]) / density.sum()
-    poses = np.stack([scipy.linalg.expm(log - np.tensordot(weights, piled, 1)) for log in piled])
-    return Poses(edges, Rotation.from_matrix(poses[:, :3, :3]).as_rotvec(degrees=True), poses[:, :3, 3])
-
-
-def _log_pose(angles_deg: np.ndarray, translation_mm: np.ndarray) -> np.ndarray:
-    """Matrix logarithm [4, 4] of the pose [R_z R_y R_x | t]."""
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
-    pose[:3, 3] = translation_mm
-    return scipy.linalg.logm(pose).real
+    turns, translation = rigid_exp(*np.split(piled - weights @ piled, 2, axis=1))
+    return Poses(edges, np.rad2deg(vector_from_matrix(turns)), translation)
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> np.ndarray:

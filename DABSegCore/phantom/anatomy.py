@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from DABSegCore.phantom.fields import (
     LATTICE_MM,
@@ -178,6 +177,8 @@ def grow(skull_place: np.ndarray, place: np.ndarray, build: Build, seed: int) ->
     Returns:
         The fields.
     """
+    from scipy import ndimage
+
     rng = generator(seed, "folding")
     hull, hind, stem = cerebrum(skull_place), cerebellum(skull_place), brainstem(place)
     inside = ndimage.distance_transform_edt(hull > 0, sampling=LATTICE_MM).astype(np.float32)
@@ -251,6 +252,8 @@ def _fold(place: np.ndarray, cortex: np.ndarray, build: Build, rng: np.random.Ge
     The zero set of band-limited noise is a labyrinth; carried inwards along the normal of the envelope, it becomes
     sheets that stand on the surface, as sulci do.
     """
+    from scipy import ndimage
+
     smooth = ndimage.gaussian_filter(cortex, 1.5)
     normal = np.stack([-np.gradient(smooth, LATTICE_MM, axis=axis) for axis in (2, 1, 0)])
     normal /= np.sqrt((normal**2).sum(0)) + np.float32(1e-3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from DABSegCore.phantom.fields import Grid, generator, smooth_noise
 
@@ -66,6 +65,8 @@ def acquire(image: np.ndarray, brain: np.ndarray, grid: Grid, seed: int, modalit
     Returns:
         Image, float32 [D, H, W], positive in the brain and exactly 0 outside.
     """
+    from scipy import ndimage
+
     rng = generator(seed, f"scan/{modality}")
     bias = rng.uniform(0.03, 0.13) * smooth_noise(grid, float(rng.uniform(120, 220)), rng)
     texture = rng.uniform(0.01, 0.025) * smooth_noise(grid, 14.0, rng, 16)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
+from DABSegCore.errors import packages_for
 from DABSegCore.files import make_folder
 from DABSegCore.labels import MODALITIES
 from DABSegCore.phantom.anatomy import Anatomy, Build, cerebrum, draw_build, grow, tissue_weights, to_anatomy
@@ -46,6 +46,7 @@ class VirtualPatient:
     affine: np.ndarray
 
 
+@packages_for("making virtual patients")
 def virtual_patient(seed: int, shape: tuple[int, int, int] = BRATS_SHAPE, spacing_mm: float = 1.0) -> VirtualPatient:
     """Make one virtual patient.
 
@@ -60,6 +61,9 @@ def virtual_patient(seed: int, shape: tuple[int, int, int] = BRATS_SHAPE, spacin
 
     Returns:
         The patient.
+
+    Raises:
+        InputError: If SciPy is not installed.
     """
     head, (target, box) = _head(seed), _grid(shape, spacing_mm)
     images = np.zeros((len(MODALITIES), *shape), dtype=np.float32)
@@ -125,6 +129,8 @@ def _scan(seed: int, head: _Head, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 def _without_holes(mask: np.ndarray) -> np.ndarray:
     """The mask with every hole filled: all but the largest part of its background [D, H, W]."""
+    from scipy import ndimage
+
     parts, count = ndimage.label(~mask)
     if count == 0:  # a grid that is all brain
         return mask

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from DABSegCore.labels import ENHANCING, NECROSIS, OEDEMA
 from DABSegCore.phantom.anatomy import Anatomy, Build, cerebrum, pial_distance, to_anatomy, ventricles
@@ -103,6 +102,8 @@ def grow_tumour(points: np.ndarray, anatomy: Anatomy, build: Build, foci: tuple[
     Returns:
         The fields.
     """
+    from scipy import ndimage
+
     pial = pial_distance(anatomy.cortex, anatomy.sheet, anatomy.fold, build.sulcus_mm)
     white = np.clip((pial - build.cortex_mm + 1.0) / 2.5, 0, 1) * np.clip(1 - anatomy.deep_grey / 3.0, 0.2, 1)
     white = ndimage.gaussian_filter(np.where(anatomy.cerebellum > 0, 0, white).astype(np.float32), 0.7)
@@ -134,6 +135,8 @@ def label_of(tumour: TumourFields, tissue: np.ndarray) -> np.ndarray:
     Returns:
         Canonical labels, uint8 [D, H, W].
     """
+    from scipy import ndimage
+
     inside = tumour.core > 0
     wet = ndimage.binary_opening((tumour.oedema > 0) & (tissue > 0.5) | inside) | inside
     parts, _ = ndimage.label(wet)
