@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ CORE = Path(__file__).parents[2] / "DABSegCore"
 FILES = {".".join(path.relative_to(CORE).with_suffix("").parts): path for path in sorted(CORE.rglob("*.py"))}
 
 RUNTIME = {"torch", "numpy", "scipy", "SimpleITK"}
-LEARNING = {"tyro", "tensorboard", "matplotlib", "monai", "tqdm", "rich"}
-LEARNERS = {"train", "evaluate", "compare"}  # the only ones that may need the extra `train`
+LEARNING = {"tensorboard", "matplotlib", "monai"}
+LEARNERS = {"training.curves", "training.history", "training.pictures", "evaluate", "compare"}
+"""The only ones that may use the extra `train`, where it is installed."""
+BARE = {"torch", "numpy"}  # all that training may count on
 SLICER = {"slicer", "vtk", "qt", "ctk", "mrml"}
 FOUNDATIONS = {  # module: third parties it may import; of the core, only each other
     "config": set(),
@@ -23,14 +26,19 @@ FOUNDATIONS = {  # module: third parties it may import; of the core, only each o
     "files": set(),
     "progress": set(),
     "labels": {"numpy"},
+    "rotation": {"numpy"},
 }
-TORCH_FREE = ["cases", "config", "errors", "figure", "labels", "metrics", "phantom", "preprocess", "progress", "volume"]
+TORCH_FREE = [
+    *("cases", "config", "errors", "figure", "itk", "labels", "metrics", "phantom", "preprocess", "progress"),
+    *("rotation", "volume"),
+]
 
 
-def imported(source: str) -> set[str]:
-    """Dotted names of everything a source imports, wherever in it."""
+def imported(source: str, *, at_once: bool = False) -> set[str]:
+    """Dotted names of everything a source imports: wherever in it, or `at_once`, when it is itself imported."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in _run_at_once(tree.body) if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -39,15 +47,26 @@ def imported(source: str) -> set[str]:
     return names
 
 
-def third_parties(source: str) -> set[str]:
+def _run_at_once(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """What of a body runs without being called: not what is in functions, nor what is for type checkers alone."""
+    for node in body:
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from _run_at_once(node.orelse)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield node
+            yield from _run_at_once(ast.iter_child_nodes(node))
+
+
+def third_parties(source: str, *, at_once: bool = False) -> set[str]:
     """Packages a source imports that are neither Python's nor ours."""
-    return {name.split(".")[0] for name in imported(source)} - set(sys.stdlib_module_names) - {"DABSegCore"}
+    names = {name.split(".")[0] for name in imported(source, at_once=at_once)}
+    return names - set(sys.stdlib_module_names) - {"DABSegCore"}
 
 
-def core_modules(source: str) -> set[str]:
+def core_modules(source: str, *, at_once: bool = False) -> set[str]:
     """Modules of the core a source imports, as the keys of `FILES`."""
     found = set()
-    for name in imported(source):
+    for name in imported(source, at_once=at_once):
         parts = name.split(".")
         if parts[0] == "DABSegCore":
             ends = [".".join(parts[1:end]) for end in range(len(parts), 1, -1)]
@@ -55,6 +74,19 @@ def core_modules(source: str) -> set[str]:
                 next((end + package for end in ends for package in ("", ".__init__") if end + package in FILES), "")
             }
     return found - {""}
+
+
+def loaded_with(modules: Iterable[str]) -> set[str]:
+    """Modules of the core that are loaded when some are imported, these and the packages they are in included."""
+    loaded: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        name = waiting.pop()
+        loaded.add(name)
+        parts = name.split(".")
+        packages = {".".join([*parts[:end], "__init__"]) for end in range(len(parts))}
+        waiting |= (core_modules(read(name), at_once=True) | packages) - loaded
+    return loaded
 
 
 def read(module: str) -> str:
@@ -73,6 +105,27 @@ def test_the_reader_of_imports_sees_them_all():
     assert core_modules(source) == {"models.stem"}
     assert core_modules("from DABSegCore import labels") == {"labels"}
     assert core_modules("from DABSegCore.models import build_model") == {"models.__init__"}
+
+
+def test_the_reader_of_imports_knows_which_run_at_once():
+    source = (
+        "import a\nif TYPE_CHECKING:\n    import b\nelse:\n    import c\ntry:\n    import d\nexcept ImportError:\n"
+        "    import e\nclass C:\n    import f\n    def g(self):\n        import g\ndef h():\n    import h\n"
+    )
+    assert imported(source, at_once=True) == set("acdef")
+    assert imported(source) == set("abcdefgh")
+
+
+def test_training_starts_with_nothing_but_torch_and_numpy():
+    modules = loaded_with({"train", *(module for module in FILES if module.startswith("training."))})
+    assert {"__init__", "phantom.patient", "motion.kspace", "models.dabseg", "volume", "nifti"} <= modules
+    needed = {module: third_parties(read(module), at_once=True) - BARE for module in sorted(modules)}
+    assert {module: packages for module, packages in needed.items() if packages} == {}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_what_may_be_absent_is_imported_where_it_is_used(module):
+    assert not third_parties(read(module), at_once=True) & LEARNING
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -96,7 +149,8 @@ def test_models_know_only_torch_and_the_config(module):
 
 
 def test_only_volume_knows_image_files():
-    assert {module for module in FILES if third_parties(read(module)) & {"SimpleITK", "nibabel"}} == {"volume"}
+    assert {module for module in FILES if third_parties(read(module)) & {"SimpleITK", "nibabel"}} == {"itk"}
+    assert {module for module in FILES if core_modules(read(module)) & {"itk", "nifti"}} == {"itk", "volume"}
 
 
 def test_volume_stands_below_cases_and_preprocess():
