@@ -92,17 +92,18 @@ def case_panel(
     brain = np.any([np.any(images > 0, axis=0) for images in rows.values()], axis=0)
     k = tumour_slice(next(iter(regions.values()), None), brain) if slice_index is None else slice_index
     box = brain_box(brain[k])
-    cells = {}
+    grid = []
     for name, images in rows.items():
         masks = cut(np.asarray(regions[name], bool)[:, k], box) if name in regions else None
         said = (notes or {}).get(name) or [""] * len(images)
-        cells[name] = [Cell(image, masks, note) for image, note in zip(cut(images[:, k], box), said, strict=True)]
-    return draw_grid(cells, [HEADINGS[modality] for modality in MODALITIES], title=title, caption=caption)
+        cells = [Cell(image, masks, note) for image, note in zip(cut(images[:, k], box), said, strict=True)]
+        grid.append((name, cells))
+    return draw_grid(grid, [HEADINGS[modality] for modality in MODALITIES], title=title, caption=caption)
 
 
 @packages_for("drawing a figure")
 def draw_grid(
-    rows: Mapping[str, Sequence[Cell]],
+    rows: Sequence[tuple[str, Sequence[Cell]]],
     headings: Sequence[str],
     *,
     title: str = "",
@@ -124,9 +125,9 @@ def draw_grid(
     Raises:
         InputError: If SciPy is not installed.
     """
-    drawn = {name: _row(cells, cell_width) for name, cells in rows.items()}
-    _mark_sides(next(iter(drawn.values()))[:, :cell_width])
-    outlined = any(cell.regions is not None for cells in rows.values() for cell in cells)
+    drawn = [(name, _row(cells, cell_width)) for name, cells in rows]
+    _mark_sides(drawn[0][1][:, :cell_width])
+    outlined = any(cell.regions is not None for _, cells in rows for cell in cells)
     return _assemble(drawn, headings, cell_width, title, caption, legend=outlined)
 
 
@@ -193,7 +194,7 @@ def _distance_px(mask: np.ndarray, scale: float, region: str) -> np.ndarray:
 
 
 def _assemble(
-    rows: Mapping[str, np.ndarray],
+    rows: Sequence[tuple[str, np.ndarray]],
     headings: Sequence[str],
     cell_width: int,
     title: str,
@@ -202,15 +203,15 @@ def _assemble(
     legend: bool,
 ) -> np.ndarray:
     """Rows of cells with everything that is written around them, uint8 [height, width, 3]."""
-    width = next(iter(rows.values())).shape[1]
+    width = rows[0][1].shape[1]
     top, left = _MARGIN + (_LINE + 8 if title else 0) + _LINE, _MARGIN + _LINE
-    foot = top + sum(len(row) + _GAP for row in rows.values()) + 8
+    foot = top + sum(len(row) + _GAP for _, row in rows) + 8
     canvas = np.empty((foot + 2 * _LINE - 4, left + width + _MARGIN, 3), np.float32)
     canvas[:] = PAPER
     _write(canvas, title, _MARGIN, left, face="title")
     for c, heading in enumerate(headings):
         _write(canvas, heading, top - _LINE + 2, left + c * (cell_width + _GAP) + cell_width / 2, centred=True)
-    for name, row in rows.items():
+    for name, row in rows:
         canvas[top : top + len(row), left : left + width] = row
         label = np.rot90(text_coverage(name))
         paint(canvas, label, top + (len(row) - label.shape[0]) / 2, _MARGIN - 2, INK)

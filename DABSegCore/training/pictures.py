@@ -60,7 +60,7 @@ def draw_panel(scores: Sequence[Score], title: str) -> np.ndarray:
         raise ValueError("no score has a view; score_twin keeps one with keep_view=True")
     boxes = _boxes([score.view for score in shown])
     named = [f"{_short(score.case_id)}  S{score.severity}" for score in shown]
-    rows = {name: _cells(score, box) for name, score, box in zip(named, shown, boxes, strict=True)}
+    rows = [(name, _cells(score, box)) for name, score, box in zip(named, shown, boxes, strict=True)]
     caption = f"Dice of the whole case; PSNR in the brain against sharp. {CAPTION}"
     return draw_grid(rows, COLUMNS, title=title, caption=caption, cell_width=_CELL_WIDTH)
 

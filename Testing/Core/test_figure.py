@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from DABSegCore.figure import REGION_COLOURS, case_panel, tumour_slice
+from DABSegCore.figure import REGION_COLOURS, Cell, brain_box, case_panel, cut, draw_grid, tumour_slice
 from DABSegCore.lettering import paint, text_coverage
 
 
@@ -91,3 +91,24 @@ def test_paint_loses_what_falls_off(top, left, covered):
     canvas = np.zeros((4, 4, 3), np.float32)
     paint(canvas, np.ones((2, 2)), top, left, (1.0, 1.0, 1.0))
     assert canvas.sum() == 3 * covered
+
+
+def test_a_box_may_lie_outside_its_slice():
+    brain = np.zeros((20, 30), bool)
+    brain[2:8, 25:30] = True
+    box = brain_box(brain, margin=4)
+    assert box == (slice(-2, 12), slice(21, 34))
+    part = cut(np.stack([brain, ~brain]), box)
+    assert part.shape == (2, 14, 13)
+    np.testing.assert_array_equal(np.argwhere(part[0])[[0, -1]], [[4, 4], [9, 8]])
+    assert not part[1][:2].any()  # beyond the slice there is nothing
+    assert not part[1][:, 9:].any()
+    assert brain_box(np.zeros((20, 30), bool), margin=1) == (slice(-1, 21), slice(-1, 31))
+
+
+def test_rows_of_a_grid_may_differ_in_height_and_bear_one_name():
+    rows = [("same", [Cell(np.full((n, 30), 0.4))] * 3) for n in (20, 60)]
+    picture = draw_grid(rows, ["a", "b", "c"], cell_width=60)
+    filled = np.flatnonzero((picture[:, -50:-30] == 102).all(axis=(1, 2)))  # within the last column
+    assert len(filled) == 2 * (20 + 60)  # enlarged twice
+    assert np.count_nonzero(np.diff(filled) > 1) == 1  # two rows, one gap
