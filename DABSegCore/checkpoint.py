@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -59,11 +60,22 @@ def save_checkpoint(path: str | Path, model: nn.Module, config: ModelConfig, met
         "meta": meta,
         "state": state,
     }
+    write_torch_file(path, content)
+
+
+def write_torch_file(path: Path, content: dict) -> None:
+    """Write a dictionary of tensors and plain values; the file appears complete or not at all.
+
+    Raises:
+        InputError: If it cannot be written; a file that was there before is left as it was.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # An open file rather than a path: torch's own writer cannot name non-ASCII paths everywhere.
         with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
         raise InputError(
             f"the checkpoint {path} could not be written ({error}); free some space or choose another folder",

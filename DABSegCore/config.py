@@ -1,10 +1,9 @@
-"""Configuration: frozen dataclasses and the three model presets; standard library only."""
+"""Configuration: what decides a network, as a frozen dataclass, and the three presets; standard library only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -205,56 +204,3 @@ SMALL = ModelConfig(
 (11.9 MB as float16), 71 GFLOP at 4x128^3, a twelfth of `paper`."""
 
 PRESETS: dict[str, ModelConfig] = {config.preset: config for config in (PAPER, BASE, SMALL)}
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run. Fields are the flags of `python -m DABSegCore.train`."""
-
-    out: Path
-    """Folder of the run: checkpoints and log. A run found there is resumed."""
-    data: Path | None = None
-    """Folder of BraTS cases (2020 or 2023 names) with segmentations."""
-    validation: tuple[str, ...] = ()
-    """Cases of `data` that are held out for validation, by name."""
-    virtual: int = 24
-    """Virtual patients to train on beside the real cases."""
-    virtual_validation: int = 4
-    """Virtual patients held out for validation."""
-    preset: Literal["paper", "base", "small"] = "small"
-
-    patch: int = 96
-    """Patch edge in voxels; a multiple of 32."""
-    batch: int = 1
-    severities: tuple[int, ...] = (0, 1, 2, 2, 3, 3)
-    """Motion levels drawn from, uniformly; a level named twice comes twice as often."""
-    pool: int = 16
-    """Corrupted volumes held at a time."""
-    patches_per_twin: int = 16
-    """Patches cut from a corrupted volume before a fresh draw replaces it."""
-
-    max_minutes: float = 60.0
-    """Wall-clock budget of the loop; the cosine ends with it."""
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    lambda_rec: float = 30.0
-    """Weight of the reconstruction term (equation 14; the paper has 0.1 over the whole crop, ours is in the brain).
-    Measured on `small` at step 1500: the segmentation gradient at the stem was 2.5 to 18 times that of the bare term.
-    With a weight of 4 restored S2 volumes had gained 0.01 to 0.05 dB by then, and 12 minutes with 30 brought that to
-    0.10 to 0.20 dB."""
-    stem_minutes: float = 0.0
-    """Minutes at the start in which only the stem learns, from the reconstruction term alone: its steps cost a
-    fraction of a joint step, and no segmentation gradient drowns the small one of restoration."""
-    init: Path | None = None
-    """Checkpoint to start from instead of fresh weights (a run found in `out` comes first)."""
-    region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Dice weights of ET, TC, WT (equation 16)."""
-    ema: float = 0.998
-    """Decay of the weight average that is validated and shipped."""
-    clip: float = 2.0
-    """Largest gradient norm."""
-
-    validate_minutes: float = 10.0
-    """Time between validations (each also writes a checkpoint)."""
-    seed: int = 0
-    device: str = "auto"

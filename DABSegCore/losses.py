@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,36 @@ from DABSegCore.models import Prediction
 DEEP_DECAY = 0.5
 """Weight of each coarser level against the next finer one (deep supervision)."""
 
+Total = Callable[[Tensor], Tensor]
+"""Adds a tensor of sums up over all processes that share a batch; with one process there is nothing to add."""
 
-def soft_dice(logits: Tensor, target: Tensor, over_batch: bool = True) -> Tensor:
+
+def of_one_process(sums: Tensor) -> Tensor:
+    """The `Total` of a single process."""
+    return sums
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the joint loss is made of; the paper's is `Objective(batch_dice=False, bce=False, brain_only=False)`.
+
+    Attributes:
+        region_weights: Dice weights w_c of ET, TC, WT (equation 16); only ratios matter.
+        lambda_rec: Weight of the reconstruction term (equation 14).
+        batch_dice: Dice over the batch, which keeps patches without a region from scoring all or nothing, rather than
+            the mean over patches (equation 15).
+        bce: Add voxelwise cross-entropy, whose gradient does not vanish where Dice's does.
+        brain_only: Compare restored with sharp inside the brain; the background is known to be 0 and would only dilute.
+    """
+
+    region_weights: Sequence[float] = (1.0, 1.0, 1.0)
+    lambda_rec: float = 0.1
+    batch_dice: bool = True
+    bce: bool = True
+    brain_only: bool = True
+
+
+def soft_dice(logits: Tensor, target: Tensor, over_batch: bool = True, total: Total = of_one_process) -> Tensor:
     """Soft Dice overlap per region (equation 15).
 
     Args:
@@ -22,6 +51,7 @@ def soft_dice(logits: Tensor, target: Tensor, over_batch: bool = True) -> Tensor
         target: Region masks, or their local means at a coarser level, same shape.
         over_batch: Sum voxels over the batch before the ratio, which keeps patches without a region from scoring
             all or nothing; False is the paper's mean of per-sample ratios.
+        total: Completes sums over the batch where several processes share one.
 
     Returns:
         [R] in [0, 1], 1 is perfect. A region absent from both scores 1.
@@ -29,41 +59,52 @@ def soft_dice(logits: Tensor, target: Tensor, over_batch: bool = True) -> Tensor
     p, g = torch.sigmoid(logits.float()), target.float()
     axes = (0, 2, 3, 4) if over_batch else (2, 3, 4)
     smooth = 1.0 if over_batch else 1e-5
-    dice = (2 * (p * g).sum(axes) + smooth) / (p.sum(axes) + g.sum(axes) + smooth)
+    sums = torch.stack([(p * g).sum(axes), p.sum(axes) + g.sum(axes)])
+    overlap, size = total(sums) if over_batch else sums
+    dice = (2 * overlap + smooth) / (size + smooth)
     return dice if over_batch else dice.mean(0)
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, weights: Sequence[float], bce: bool = True) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, target: Tensor, objective: Objective, total: Total = of_one_process
+) -> tuple[Tensor, Tensor]:
     """1 - weighted mean Dice (equation 16), plus voxelwise cross-entropy where asked.
 
     Args:
         logits: [B, R, D, H, W].
         target: Same shape, in [0, 1].
-        weights: One per region; only ratios matter.
-        bce: Add binary cross-entropy, whose gradient does not vanish where Dice's does.
+        objective: Region weights, kind of Dice, cross-entropy.
+        total: As for `soft_dice`.
+
+    Returns:
+        The scalar loss, and the Dice of every region [R].
 
     Raises:
         ValueError: If shapes differ or the number of weights is not R.
     """
+    weights = objective.region_weights
     if logits.shape != target.shape or logits.shape[1] != len(weights):
         raise ValueError(f"logits {list(logits.shape)}, target {list(target.shape)} and {len(weights)} weights differ")
     w = torch.tensor(weights, device=logits.device)
-    loss = 1 - (w * soft_dice(logits, target)).sum() / w.sum()
-    if bce:
+    dice = soft_dice(logits, target, objective.batch_dice, total)
+    loss = 1 - (w * dice).sum() / w.sum()
+    if objective.bce:
         loss = loss + F.binary_cross_entropy_with_logits(logits.float(), target.float())
-    return loss
+    return loss, dice
 
 
-def reconstruction_loss(restored: Tensor, sharp: Tensor, brain: Tensor) -> Tensor:
-    """Mean absolute difference inside the brain; the background is known to be 0 and would only dilute it.
+def reconstruction_loss(restored: Tensor, sharp: Tensor, mask: Tensor, total: Total = of_one_process) -> Tensor:
+    """Mean absolute difference inside a mask.
 
     Args:
         restored: Pseudo-clear volumes [B, M, D, H, W].
         sharp: The same crop of the sharp volumes on the same intensity window.
-        brain: Mask [B, 1, D, H, W].
+        mask: The brain, or ones [B, 1, D, H, W].
+        total: As for `soft_dice`.
     """
-    difference = (restored.float() - sharp.float()).abs() * brain
-    return difference.sum() / (brain.sum() * sharp.shape[1]).clamp(min=1)
+    difference = (restored.float() - sharp.float()).abs() * mask
+    error, voxels = total(torch.stack([difference.sum(), mask.sum() * sharp.shape[1]]))
+    return error / voxels.clamp(min=1)
 
 
 def joint_loss(
@@ -71,10 +112,9 @@ def joint_loss(
     target: Tensor,
     sharp: Tensor,
     brain: Tensor,
-    *,
-    weights: Sequence[float] = (1.0, 1.0, 1.0),
-    lambda_rec: float = 0.1,
-) -> tuple[Tensor, dict[str, float]]:
+    objective: Objective,
+    total: Total = of_one_process,
+) -> tuple[Tensor, dict[str, Tensor]]:
     """L = L_seg + lambda_rec * L_rec (equation 14), with deep supervision where the network offers it.
 
     Args:
@@ -82,19 +122,22 @@ def joint_loss(
         target: Region masks [B, R, D, H, W].
         sharp: Sharp volumes [B, M, D, H, W].
         brain: Mask [B, 1, D, H, W].
-        weights: Region weights w_c.
-        lambda_rec: Weight of the reconstruction term.
+        objective: What counts and how much.
+        total: As for `soft_dice`; cross-entropy stays that of this process.
 
     Returns:
-        The scalar loss, and its parts for the log.
+        The scalar loss, and its parts for the log, detached: seg, rec, and dice [R] of the finest level.
     """
     target = target.float()
-    seg, total, weight = segmentation_loss(prediction.logits, target, weights), 1.0, 1.0
+    seg, dice = segmentation_loss(prediction.logits, target, objective, total)
+    weight = weights = 1.0
     for logits in reversed(prediction.deep):
         weight *= DEEP_DECAY
+        weights += weight
         coarse = F.adaptive_avg_pool3d(target, logits.shape[2:])
-        seg = seg + weight * segmentation_loss(logits, coarse, weights)
-        total += weight
-    seg = seg / total
-    rec = reconstruction_loss(prediction.restored, sharp, brain)
-    return seg + lambda_rec * rec, {"seg": seg.item(), "rec": rec.item()}
+        seg = seg + weight * segmentation_loss(logits, coarse, objective, total)[0]
+    seg = seg / weights
+    mask = brain if objective.brain_only else torch.ones_like(brain)
+    rec = reconstruction_loss(prediction.restored, sharp, mask, total)
+    loss = seg + objective.lambda_rec * rec
+    return loss, {"seg": seg.detach(), "rec": rec.detach(), "dice": dice.detach()}

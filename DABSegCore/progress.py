@@ -42,12 +42,12 @@ class Progress:
         self._on_terminal = mode == "bar" and self.stream.isatty()
         self._name: str | None = None
         self._total: int | None = None
-        self._done = 0
+        self._done = self._first = 0
         self._started = self._drawn = time.monotonic()
 
-    def stage(self, name: str, total: int | None = None) -> None:
-        """Begin a stage of `total` steps (None: not known)."""
-        self._name, self._total, self._done = name, total, 0
+    def stage(self, name: str, total: int | None = None, done: int = 0) -> None:
+        """Begin a stage of `total` steps (None: not known), of which some may have been done in an earlier sitting."""
+        self._name, self._total, self._done, self._first = name, total, done, done
         self._started = self._drawn = time.monotonic()
         self._emit("stage", f"{name} ...", total=total)
 
@@ -84,10 +84,10 @@ class Progress:
 
     def eta_s(self) -> float | None:
         """Seconds this stage still needs at its mean speed so far; None while that cannot be known."""
-        if not self._total or not self._done:
+        if not self._total or self._done == self._first:
             return None
         elapsed_s = time.monotonic() - self._started
-        return round(elapsed_s / self._done * max(self._total - self._done, 0), 1)
+        return round(elapsed_s / (self._done - self._first) * max(self._total - self._done, 0), 1)
 
     def _emit(self, event: str, text: str = "", *, always: bool = False, **fields: Any) -> None:
         if self.mode == "json":

@@ -1,1 +1,1 @@
-"""Training: cases and motion in, weights out; needs torch and numpy only, pictures and virtual patients a little more."""
+"""Training: cases and motion in, weights out; torch and numpy are all it needs."""

@@ -77,7 +77,9 @@ def change_intensity(volume: Tensor, gamma: Tensor, gain: Tensor) -> Tensor:
     return (volume.clamp(min=0) ** gamma.view(shape) * gain.view(shape)).clamp(max=1)
 
 
-def random_bias(generator: torch.Generator, modalities: int, size: int, strength: float = 0.5) -> Tensor:
+def random_bias(
+    generator: torch.Generator, modalities: int, size: int, device: torch.device | str = "cpu", strength: float = 0.5
+) -> Tensor:
     """Smooth receive fields, as surface coils leave them: factors in exp(+-strength), half of the modalities flat.
 
     Returns:
@@ -85,5 +87,5 @@ def random_bias(generator: torch.Generator, modalities: int, size: int, strength
     """
     knots = (torch.rand(modalities, 3, 3, 3, generator=generator) * 2 - 1) * strength
     knots = knots * (torch.rand(modalities, 1, 1, 1, generator=generator) < 0.5)
-    field = F.interpolate(knots[None], size=(size, size, size), mode="trilinear", align_corners=True)[0]
+    field = F.interpolate(knots.to(device)[None], size=(size, size, size), mode="trilinear", align_corners=True)[0]
     return field.exp()

@@ -8,7 +8,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from DABSegCore.augment import change_intensity, random_bias, random_flips, random_intensity, random_theta, sample_patch
+from DABSegCore.training.augment import (
+    change_intensity,
+    random_bias,
+    random_flips,
+    random_intensity,
+    random_theta,
+    sample_patch,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:

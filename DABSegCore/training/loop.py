@@ -1,0 +1,327 @@
+"""Loop: step after step, with validation, checkpoints and logs, until the schedule or the sitting is over."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from DABSegCore.checkpoint import save_checkpoint
+from DABSegCore.config import PRESETS
+from DABSegCore.devices import is_out_of_memory
+from DABSegCore.errors import InputError
+from DABSegCore.files import make_folder, write_bytes
+from DABSegCore.labels import REGIONS
+from DABSegCore.progress import Progress
+from DABSegCore.training.config import TrainConfig
+from DABSegCore.training.folder import Parts
+from DABSegCore.training.history import History
+from DABSegCore.training.pictures import draw_curves, draw_panel, missing
+from DABSegCore.training.processes import Processes
+from DABSegCore.training.run import Run, read_state
+from DABSegCore.training.schedule import Schedule
+from DABSegCore.training.setup import ValidationTwins, find_parts, keep_split, training_cases
+from DABSegCore.training.stream import PatchStream, Prefetched
+from DABSegCore.training.validation import Score, mean_dice, score_twin, summarise, tune
+from DABSegCore.volume import write_png
+
+LOG_EVERY = 10
+"""Steps between rows of the log."""
+
+AGREE_EVERY = 10
+"""Steps between agreements of several processes on time and stopping."""
+
+MOST_VIEWS = 4
+"""Cases in the picture of a validation."""
+
+
+def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, resuming: bool = False) -> int:
+    """Train, or go on with the training in a folder.
+
+    Args:
+        config: What to train and how.
+        out: Folder of the run.
+        group: The processes that take part.
+        progress: Where to report; of processes that do not lead, a quiet one.
+        resuming: Go on with the run in `out`.
+
+    Returns:
+        0, or 128 plus the number of the signal that ended the sitting early.
+
+    Raises:
+        InputError: If data or state cannot be used, the loss is not a number, memory or disk are full.
+    """
+    state = read_state(out) if resuming else None
+    parts = find_parts(config, out, progress, resuming)
+    cases = training_cases(config, parts, group, progress)
+    twins = ValidationTwins(config, parts, group, progress)
+    run = Run(config, group, Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"]))
+    if state is not None:
+        run.restore(state, out)
+    elif group.leads:
+        make_folder(out)
+        keep_split(parts, out)
+        write_bytes(out / "config.json", (json.dumps(config.as_dict(), indent=2) + "\n").encode())
+    places = group.places(config.batch, config.accumulate)
+    patches = Prefetched(PatchStream(cases, config), places, run.step, config.prefetch, group.device)
+    try:
+        with _signals() as received:
+            sitting = Sitting(run, out, parts, twins, patches, progress, received)
+            sitting.go_on()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"memory ran out on {group.device} with patches of {config.patch}, {config.batch // group.size} a process; "
+            "lower --batch or --patch, or raise --accumulate, in another run",
+            code="out-of-memory",
+        ) from error
+    finally:
+        patches.close()
+    progress.done(step=run.step, cases_left_out=len(cases.failed), out=str(out))
+    return 128 + received[0] if received else 0
+
+
+class Sitting:
+    """One stretch of a run, from its start or resumption to its end or interruption.
+
+    Args:
+        run: The state that is moved on.
+        out: Folder of the run.
+        parts: Its real cases, named in the checkpoints.
+        twins: What to validate on.
+        patches: What to train on.
+        progress: Where to report.
+        received: Signals that ask to stop, filled from outside.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        out: Path,
+        parts: Parts,
+        twins: ValidationTwins,
+        patches: Prefetched,
+        progress: Progress,
+        received: list[int],
+    ) -> None:
+        self.run, self.out, self.parts, self.twins, self.patches = run, out, parts, twins, patches
+        self.progress, self.received = progress, received
+        self.group, self.config = run.processes, run.config
+        self.history = History(out, run.step, say=progress.log) if self.group.leads else None
+        self.meter = Meter(run, patches)
+        self._saved = time.monotonic()
+
+    def go_on(self) -> None:
+        """Step until the schedule is done, the time of this sitting is up, or a signal came."""
+        run, schedule = self.run, self.run.schedule
+        self.progress.stage("train", schedule.steps, done=run.step)
+        elapsed_s, stop = 0.0, False
+        while True:
+            if run.step % AGREE_EVERY == 0 or self.group.size == 1:
+                elapsed_s, stop = self.group.agree(run.clock.elapsed_s, self._wants_to_stop())
+            share = schedule.share(run.step, elapsed_s)
+            if share >= 1 or stop:
+                break
+            self.meter.add(run.advance(self.patches.next(), share))
+            if run.step % LOG_EVERY == 0:
+                self._log()
+            if run.step % self.config.validate_every == 0:
+                self._validate()
+            elif time.monotonic() - self._saved > 60 * self.config.save_minutes:
+                self._save()
+        self._end(finished=share >= 1)
+
+    def _wants_to_stop(self) -> bool:
+        limit = self.config.max_minutes
+        return bool(self.received) or (limit is not None and self.run.clock.sitting_s >= 60 * limit)
+
+    def _end(self, finished: bool) -> None:
+        """Leave the run so that it can be used, or gone on with."""
+        self._save()
+        if finished and self.run.validated != self.run.step:
+            self._validate()
+        if self.history is None:
+            return
+        self._draw_curves()
+        self.history.close()
+        if finished:
+            self.progress.log(f"finished at step {self.run.step}; weights to use: {self.out / 'best.pt'}")
+        else:
+            self.progress.log(
+                f"stopped at step {self.run.step}; go on with: python -m DABSegCore.train --resume {self.out}"
+            )
+
+    def _log(self) -> None:
+        """A row of the log and a redrawn bar; all processes, as the numbers are means over them."""
+        row = self.meter.read()
+        if self.history is None:
+            return
+        run = self.run
+        self.history.log_step(run.step, row)
+        shown = {name: row[name] for name in ("loss", *(f"dice_{r}" for r in REGIONS), "gain_db", "it_s")}
+        if self.group.device.type == "cuda":
+            shown["memory_gib"] = row["memory_gib"]
+        if run.schedule.steps is None:  # else the bar knows
+            shown["left"] = _duration(run.schedule.left_s(run.clock.elapsed_s))
+        self.progress.step(LOG_EVERY, **shown)
+
+    def _validate(self) -> None:
+        """Score the averaged weights on all validation cases, choose thresholds, write checkpoints and pictures."""
+        run = self.run
+        self.meter.pause()
+        if self.group.leads:
+            self.progress.stage("validate", len(self.twins))
+        scores = [score for part in self.group.gather(self._scores()) for score in part]
+        if not scores:
+            raise InputError("no validation case can be used; the sentences above say why", code="no-cases")
+        quality, rows = mean_dice(scores), summarise(scores)
+        better, run.best, run.validated = quality > run.best, max(quality, run.best), run.step
+        if self.history is not None:
+            self._write_weights(scores, rows, ("last.pt", "best.pt") if better else ("last.pt",))
+            self.history.log_validation(run.step, round(run.clock.elapsed_s, 1), rows)
+            for row in rows:
+                self.progress.log(_sentence(run.step, row))
+            self._draw_panel(scores)
+            self._draw_curves()
+        self._save()
+        self.progress.stage("train", run.schedule.steps, done=run.step)
+        self.meter.go_on()
+
+    def _scores(self) -> list[Score]:
+        scores: list[Score] = []
+        for twin in self.twins:
+            view = twin.severity > 0 and len(scores) < 2 * MOST_VIEWS
+            scores.append(
+                score_twin(
+                    self.run.average,
+                    twin,
+                    device=self.group.device,
+                    window=self.config.patch,
+                    autocast="auto" if self.config.mixed else "off",
+                    keep_view=view,
+                    on_event=self.progress.warn,
+                )
+            )
+            self.progress.step()
+        return scores
+
+    def _write_weights(self, scores: list[Score], rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+        """Checkpoints that `segment` takes, with the thresholds that suit them."""
+        run, tuned = self.run, tune(scores)
+        meta = {
+            "window": self.config.patch,
+            "thresholds": tuned.thresholds,
+            "et_min_ml": tuned.et_min_ml,
+            "tuned_dice": {"before": tuned.dice_before, "after": tuned.dice_after},
+            "training": self.config.recipe_facts(),
+            "cases": self.parts.split(),
+            "step": run.step,
+            "elapsed_s": run.clock.elapsed_s,
+            "validation": rows,
+        }
+        for name in names:
+            save_checkpoint(self.out / name, run.average, PRESETS[self.config.preset], meta)
+
+    def _save(self) -> None:
+        self.run.save(self.out)
+        self._saved = time.monotonic()
+
+    def _draw_curves(self) -> None:
+        if "matplotlib" not in missing():
+            draw_curves(self.out)
+
+    def _draw_panel(self, scores: list[Score]) -> None:
+        shown = sorted((score for score in scores if score.view is not None), key=lambda s: (s.kind, s.case_id))
+        if shown and not missing():
+            picture = draw_panel(shown[:MOST_VIEWS], f"Step {self.run.step}")
+            folder = make_folder(self.out / "panels")
+            write_png(folder / f"step_{self.run.step:07d}.png", picture)
+            self.history.log_picture(self.run.step, "validation", picture)
+
+
+class Meter:
+    """Means over the steps since the last reading, and where their time went.
+
+    Args:
+        run: Where learning rate, clock and device are known.
+        patches: Where waiting for data is counted.
+    """
+
+    def __init__(self, run: Run, patches: Prefetched) -> None:
+        self.run, self.patches = run, patches
+        self.logs: list[dict[str, Tensor]] = []
+        self._began, self._waited = time.perf_counter(), patches.waited_s
+        self._paused = 0.0
+
+    def add(self, log: dict[str, Tensor]) -> None:
+        """Count one step."""
+        self.logs.append(log)
+
+    def pause(self) -> None:
+        """Stop the watch while something else is done."""
+        self._paused = time.perf_counter()
+
+    def go_on(self) -> None:
+        """Let the watch run again."""
+        self._began += time.perf_counter() - self._paused
+
+    def read(self) -> dict[str, float]:
+        """The row of the log; begins anew."""
+        run = self.run
+        mean = {name: torch.stack([log[name] for log in self.logs]).mean(0) for name in self.logs[0]}
+        mean = {name: run.processes.mean(value) for name, value in mean.items()}
+        now, waited = time.perf_counter(), self.patches.waited_s
+        spent = max(now - self._began, 1e-9)
+        row = {
+            "seconds": run.clock.elapsed_s,
+            "learning_rate": run.optimiser.param_groups[0]["lr"],
+            **{name: mean[name].item() for name in ("loss", "seg", "rec")},
+            **{f"dice_{region}": value for region, value in zip(REGIONS, mean["dice"].tolist(), strict=True)},
+            "gain_db": mean["gain_db"].item(),
+            "it_s": len(self.logs) / spent,
+            "wait_share": min(1.0, (waited - self._waited) / spent),
+            "grad_norm": mean["grad_norm"].item(),
+            "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if run.device.type == "cuda" else 0.0,
+        }
+        self.logs, self._began, self._waited = [], now, waited
+        return row
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Ctrl-C and the end of a batch job become a number in a list; a second one has its usual effect."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _sentence(step: int, row: dict[str, Any]) -> str:
+    dice = "  ".join(f"{region} {row[region]:.3f}" for region in REGIONS)
+    restored = f"{row['psnr_corrupted']:.2f} -> {row['psnr_restored']:.2f} dB"
+    return f"step {step}, {row['cases']} {row['kind']} at S{row['severity']}: Dice {dice}; restored {restored}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,243 @@
+"""Run: the state of one training - network, its average, optimiser, step, clock - one step of it, and its file."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from DABSegCore.checkpoint import load_checkpoint, write_torch_file
+from DABSegCore.config import PRESETS
+from DABSegCore.devices import half_dtype
+from DABSegCore.errors import InputError
+from DABSegCore.losses import Objective, joint_loss
+from DABSegCore.models import build_model
+from DABSegCore.training.config import TrainConfig
+from DABSegCore.training.processes import Processes
+from DABSegCore.training.schedule import Clock, Schedule
+from DABSegCore.training.stream import Patch, generator_of
+
+STATE = "state.pt"
+"""File of a run's state in its folder."""
+
+FORMAT_VERSION = 1
+MOST_SKIPPED = 20
+"""Steps in a row whose gradient may be infinite or not a number; they change nothing."""
+
+
+class Run:
+    """One training.
+
+    Args:
+        config: What to train and how.
+        processes: Who takes part.
+        schedule: How long.
+
+    Attributes:
+        average: Moving average of the weights: what is validated and kept.
+        step: Steps done.
+        best: Best mean Dice of a validation so far, -1 before the first.
+        validated: Step of the last validation.
+    """
+
+    def __init__(self, config: TrainConfig, processes: Processes, schedule: Schedule) -> None:
+        self.config, self.processes, self.schedule = config, processes, schedule
+        self.device = processes.device
+        torch.manual_seed(config.seed)
+        model = build_model(PRESETS[config.preset])
+        if config.init is not None:
+            model, _ = load_checkpoint(config.init, expect_preset=config.preset)
+        self.model = model.to(self.device, memory_format=torch.channels_last_3d)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimiser = _optimiser(self.model, config, self.device)
+        self._network = self._prepared()
+        self.dtype = training_dtype(self.device, config.patch) if config.mixed else None
+        self.clock = Clock()
+        self.step, self.best, self.validated, self.skipped = 0, -1.0, -1, 0
+
+    def _prepared(self) -> nn.Module:
+        """The network as steps call it: compiled where asked, gradients shared between processes."""
+        network = torch.compile(self.model) if self.config.compile else self.model
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
+        return self.processes.wrap(network)
+
+    def advance(self, parts: list[Patch], share: float) -> dict[str, Tensor]:
+        """One optimisation step.
+
+        Args:
+            parts: Patches of this process, by part.
+            share: How much of the schedule is done.
+
+        Returns:
+            Numbers for the log, as tensors on the device: loss, seg, rec, dice [R], gain_db, grad_norm.
+
+        Raises:
+            InputError: If the loss is not a number, or the gradient was not for many steps in a row.
+        """
+        torch.manual_seed(int(generator_of(self.config.seed, "step", self.step, self.processes.rank).initial_seed()))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.learning_rate(self.step, share)
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        logs = [self._backward(part, share, 1 / len(parts)) for part in parts]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"))
+        log = {name: torch.stack([entry[name] for entry in logs]).mean(0) for name in logs[0]}
+        self._check(log["loss"], norm, parts)
+        if not self.skipped:
+            self.optimiser.step()
+        self.step += 1
+        self._update_average()
+        return {**log, "grad_norm": norm.detach()}
+
+    def _backward(self, patch: Patch, share: float, weight: float) -> dict[str, Tensor]:
+        """Gradients of one part's loss; returns its log."""
+        late = self.schedule.is_late(share)
+        objective = Objective(
+            region_weights=self.config.late_region_weights if late else self.config.region_weights,
+            lambda_rec=self.config.lambda_rec,
+            batch_dice=self.config.batch_dice,
+            bce=self.config.bce,
+            brain_only=self.config.rec_over == "brain",
+        )
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            prediction = self._network(patch.corrupted.to(memory_format=torch.channels_last_3d))
+        loss, log = joint_loss(
+            prediction, patch.regions, patch.sharp, patch.brain, objective, total=self.processes.total
+        )
+        (loss * weight).backward()
+        return {"loss": loss.detach(), **log, "gain_db": _gain_db(prediction.restored, patch)}
+
+    def _check(self, loss: Tensor, norm: Tensor, parts: list[Patch]) -> None:
+        """Stop at a loss that is no number, skip steps whose gradient is not finite, and stop when they pile up."""
+        finite_loss, finite_gradient = torch.stack([loss.isfinite(), norm.isfinite()]).tolist()
+        if not finite_loss:
+            names = ", ".join(name for patch in parts for name in patch.names)
+            raise InputError(
+                f"the loss is not a number at step {self.step}, on patches of {names}; the last checkpoint is "
+                "from before: look at these images, or lower --learning-rate in another run",
+                code="diverged",
+            )
+        self.skipped = 0 if finite_gradient else self.skipped + 1
+        if self.skipped >= MOST_SKIPPED:
+            raise InputError(
+                f"{self.skipped} steps in a row had a gradient that is not finite, at step {self.step}; the last "
+                "checkpoint is from before: lower --learning-rate in another run",
+                code="diverged",
+            )
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Move the average towards the weights; slowly only once there is something worth keeping."""
+        decay = min(self.config.ema, self.step / (self.step + 10))
+        ours, theirs = self.average.state_dict().values(), self.model.state_dict().values()
+        pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+        for a, b in zip(ours, theirs, strict=True):
+            if not a.is_floating_point():
+                a.copy_(b)
+
+    def save(self, out: Path) -> None:
+        """Write the state, whole or not at all; leading process only.
+
+        Raises:
+            InputError: If it cannot be written, say for a full disk; the one before is then still there.
+        """
+        if not self.processes.leads:
+            return
+        state = {
+            "format_version": FORMAT_VERSION,
+            "config": self.config.as_dict(),
+            "steps": self.schedule.steps,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "elapsed_s": self.clock.elapsed_s,
+            "best": self.best,
+            "validated": self.validated,
+            "skipped": self.skipped,
+        }
+        write_torch_file(out / STATE, state)
+
+    def restore(self, state: dict[str, Any], place: Path) -> None:
+        """Take up a state that `read_state` read.
+
+        Raises:
+            InputError: If it does not fit the network.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self.skipped = state["step"], state["skipped"]
+            self.best, self.validated = state["best"], state["validated"]
+            self.clock.banked_s = state["elapsed_s"]
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise _damaged(place) from error
+
+
+def read_state(out: Path) -> dict[str, Any]:
+    """The state of the run in a folder; nothing in the file is executed.
+
+    Raises:
+        InputError: If there is none, or it is damaged.
+    """
+    path = out / STATE
+    if not path.is_file():
+        raise InputError(
+            f"{out} holds no run to go on with, that is no {STATE}; check --resume, or begin one with --out",
+            code="no-run",
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format_version"] != FORMAT_VERSION or not isinstance(state["config"], dict):
+            raise ValueError("another format")
+    except Exception as error:  # damaged bytes surface as half a dozen types, all meaning the same
+        raise _damaged(path) from error
+    return state
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f"{path} is damaged or of another version, so this run cannot go on; start another, which may begin with its "
+        f"weights by --init {path.parent / 'last.pt'}",
+        code="bad-run",
+    )
+
+
+def training_dtype(device: torch.device, patch: int) -> torch.dtype | None:
+    """Number format of the heavy operations in training: bfloat16 where it pays, else None for float32.
+
+    Float16 gradients would need loss scaling, so that is never used. On CPUs the bfloat16 weight gradient of a 3x3x3
+    convolution on a 2x2x2 grid reads memory nobody wrote (oneDNN in torch 2.13); patches under 96 have such a level.
+    """
+    dtype = half_dtype(device, "auto")
+    safe = device.type != "cpu" or patch >= 96
+    return dtype if dtype is torch.bfloat16 and safe else None
+
+
+def _optimiser(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimiser]
+    return kind(
+        model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        amsgrad=config.optimiser == "adam",
+        fused=device.type == "cuda" or None,
+    )
+
+
+@torch.no_grad()
+def _gain_db(restored: Tensor, patch: Patch) -> Tensor:
+    """How much nearer to sharp the patches of a part became, in dB of PSNR in the brain; 0 where none was blurred."""
+
+    def error(image: Tensor) -> Tensor:
+        return ((image.float() - patch.sharp).square() * patch.brain).sum()
+
+    before, after = error(patch.corrupted), error(restored)
+    return torch.where(before > 0, 10 * (before / after.clamp_min(1e-12)).log10(), torch.zeros_like(before))
