@@ -107,8 +107,8 @@ def test_a_box_may_lie_outside_its_slice():
 
 
 def test_rows_of_a_grid_may_differ_in_height_and_bear_one_name():
-    rows = [("same", [Cell(np.full((n, 30), 0.4))] * 3) for n in (20, 60)]
+    rows = [("same", [Cell(np.full((n, 30), 0.4))] * 3) for n in (20, 60, 20)]
     picture = draw_grid(rows, ["a", "b", "c"], cell_width=60)
     filled = np.flatnonzero((picture[:, -50:-30] == 102).all(axis=(1, 2)))  # within the last column
-    assert len(filled) == 2 * (20 + 60)  # enlarged twice
-    assert np.count_nonzero(np.diff(filled) > 1) == 1  # two rows, one gap
+    assert len(filled) == 2 * (20 + 60 + 20)  # enlarged twice
+    assert np.count_nonzero(np.diff(filled) > 1) == 2  # three rows, two gaps

@@ -93,7 +93,7 @@ def test_without_its_last_line_end_a_row_does_not_count(tmp_path):
 def test_lines_that_a_crash_filled_with_zeros_are_left_out(tmp_path):
     log(tmp_path, [10, 20])
     with (tmp_path / "steps.csv").open("ab") as file:
-        file.write(b"\0" * 40 + b"\n")
+        file.write(b"\0" * 40 + b"\n" + b"\0\0,1,2,3\n")
     assert read_steps(tmp_path)["step"].tolist() == [10, 20]
 
 
@@ -133,12 +133,16 @@ def fail_to_open(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(Path, "open", refuse)
 
 
-def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "code", "fact"),
+    [(errno.ENOSPC, "disk-full", "the disk is full"), (errno.EIO, "not-writable", "refused")],
+)
+def test_a_full_disk_or_a_broken_one_is_told_in_one_sentence(tmp_path, monkeypatch, number, code, fact):
     history = History(tmp_path, 0, say=silent)
-    fail_to_open(monkeypatch, errno.ENOSPC)
-    with pytest.raises(InputError, match=r"steps\.csv was not written: the disk is full; .*--resume") as caught:
+    fail_to_open(monkeypatch, number)
+    with pytest.raises(InputError, match=rf"steps\.csv was not written: {fact}; .*--resume") as caught:
         history.log_step(10, ROWS[10])
-    assert caught.value.code == "disk-full"
+    assert caught.value.code == code
 
 
 def test_rows_wait_while_another_program_locks_the_file(tmp_path, monkeypatch):
