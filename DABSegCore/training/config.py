@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,9 @@ class TrainConfig:
             )
         if not self.severities or not set(self.severities) <= set(range(5)):
             raise InputError("--severities must name levels from 0 to 4, at least one", code="bad-argument")
+        for name in ("region_weights", "late_region_weights"):
+            if not all(0 <= weight < math.inf for weight in getattr(self, name)) or not any(getattr(self, name)):
+                raise InputError(f"{_flag(name)} must be 0 or more, and not all 0", code="bad-argument")
         lengths = [name for name in ("steps", "epochs", "total_minutes") if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise InputError(
