@@ -221,11 +221,14 @@ class Cases:
         self.failed: list[str] = []
         self._on_fault = on_fault
         self._held: dict[int, TrainingCase | None] = {}
-        first = next((case for i in range(len(names)) if (case := self._read(i)) is not None), None)
+        usable = ((i, case) for i in range(len(names)) if (case := self._read(i)) is not None)
+        at, first = next(usable, (None, None))
         self.residence = self._place(first, share) if residence == "auto" else residence
         if self.residence == "disk":
             on_step(len(names))
         else:
+            if at is not None:
+                self._held[at] = first
             self._hold(on_step)
         if len(self.failed) == len(names):
             raise InputError(
@@ -264,6 +267,7 @@ class Cases:
         """Read all cases, several at a time: unpacking leaves Python's lock."""
         where = self.device if self.residence == "device" else torch.device("cpu")
         on_step(len(self._held))
+        self._held = {i: case if case is None else case.to(where) for i, case in self._held.items()}
         todo = [i for i in range(len(self)) if i not in self._held]
         with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
             for index, case in zip(todo, pool.map(self._read, todo), strict=True):
