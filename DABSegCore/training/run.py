@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class Run:
         config: What to train and how.
         processes: Who takes part.
         schedule: How long.
+        network: Another network that takes and gives what ours do, to train it the same way; it cannot be kept.
 
     Attributes:
         average: Moving average of the weights: what is validated and kept.
@@ -43,11 +46,13 @@ class Run:
         validated: Step of the last validation.
     """
 
-    def __init__(self, config: TrainConfig, processes: Processes, schedule: Schedule) -> None:
+    def __init__(
+        self, config: TrainConfig, processes: Processes, schedule: Schedule, network: nn.Module | None = None
+    ) -> None:
         self.config, self.processes, self.schedule = config, processes, schedule
         self.device = processes.device
         torch.manual_seed(config.seed)
-        model = build_model(PRESETS[config.preset])
+        model = network or build_model(PRESETS[config.preset])
         if config.init is not None:
             model, _ = load_checkpoint(config.init, expect_preset=config.preset)
         self.model = model.to(self.device, memory_format=torch.channels_last_3d)
@@ -84,7 +89,8 @@ class Run:
             group["lr"] = self.schedule.learning_rate(self.step, share)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        logs = [self._backward(part, share, 1 / len(parts)) for part in parts]
+        with _compiling():
+            logs = [self._backward(part, share, 1 / len(parts)) for part in parts]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"))
         log = {name: torch.stack([entry[name] for entry in logs]).mean(0) for name in logs[0]}
         self._check(log["loss"], norm, parts)
@@ -179,6 +185,21 @@ class Run:
             self.clock.banked_s = state["elapsed_s"]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise _damaged(place) from error
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Say in a sentence what torch.compile could not do; its own words fill screens."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        last = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"torch.compile of PyTorch {torch.__version__} cannot compile this training ({last}); leave --compile out",
+            code="cannot-compile",
+        ) from error
 
 
 def read_state(out: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -88,13 +88,21 @@ class ValidationTwins:
         parts: The real cases.
         group: Cases are dealt out to its processes.
         progress: Told of cases that cannot be used.
+        severities: Levels of motion; every case is taken at each.
 
     Raises:
         InputError: If no case can be used.
     """
 
-    def __init__(self, config: TrainConfig, parts: Parts, group: Processes, progress: Progress) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: TrainConfig,
+        parts: Parts,
+        group: Processes,
+        progress: Progress,
+        severities: Sequence[int] = VALIDATION_SEVERITIES,
+    ) -> None:
+        self._config, self._severities = config, severities
         self._cases = _cases(
             config, parts, "validation", config.virtual_validation, FIRST_VIRTUAL_VALIDATION, group, progress
         )
@@ -103,12 +111,12 @@ class ValidationTwins:
 
     def __len__(self) -> int:
         """How many twins this process scores."""
-        return len(self._mine) * len(VALIDATION_SEVERITIES)
+        return len(self._mine) * len(self._severities)
 
     def __iter__(self) -> Iterator[Twin]:
         """The twins, made when first wanted and kept where there is room."""
         for i in self._mine:
-            for severity in VALIDATION_SEVERITIES:
+            for severity in self._severities:
                 twin = self._twins.get((i, severity)) or self._make(i, severity)
                 if twin is not None:
                     yield twin
