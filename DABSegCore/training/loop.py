@@ -258,13 +258,13 @@ class Meter:
 
     def __init__(self, run: Run, patches: Prefetched) -> None:
         self.run, self.patches = run, patches
-        self.logs: list[dict[str, Tensor]] = []
         self._began, self._waited = time.perf_counter(), patches.waited_s
-        self._paused = 0.0
+        self._steps, self._paused = 0, 0.0
 
     def add(self, log: dict[str, Tensor]) -> None:
         """Count one step."""
-        self.logs.append(log)
+        self._steps += 1
+        self.run.pending.append(log)
 
     def pause(self) -> None:
         """Stop the watch while something else is done."""
@@ -277,7 +277,7 @@ class Meter:
     def read(self) -> dict[str, float]:
         """The row of the log; begins anew."""
         run = self.run
-        mean = {name: torch.stack([log[name] for log in self.logs]).mean(0) for name in self.logs[0]}
+        mean = {name: torch.stack([log[name] for log in run.pending]).mean(0) for name in run.pending[0]}
         mean = {name: run.processes.mean(value) for name, value in mean.items()}
         now, waited = time.perf_counter(), self.patches.waited_s
         spent = max(now - self._began, 1e-9)
@@ -287,12 +287,12 @@ class Meter:
             **{name: mean[name].item() for name in ("loss", "seg", "rec")},
             **{f"dice_{region}": value for region, value in zip(REGIONS, mean["dice"].tolist(), strict=True)},
             "gain_db": mean["gain_db"].item(),
-            "it_s": len(self.logs) / spent,
+            "it_s": self._steps / spent,
             "wait_share": min(1.0, (waited - self._waited) / spent),
             "grad_norm": mean["grad_norm"].item(),
             "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if run.device.type == "cuda" else 0.0,
         }
-        self.logs, self._began, self._waited = [], now, waited
+        run.pending, self._steps, self._began, self._waited = [], 0, now, waited
         return row
 
 

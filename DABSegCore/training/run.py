@@ -44,6 +44,7 @@ class Run:
         step: Steps done.
         best: Best mean Dice of a validation so far, -1 before the first.
         validated: Step of the last validation.
+        pending: Logs of the steps since the last row, kept in the file so that a resumed run writes the same row.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Run:
         self.dtype = training_dtype(self.device, config.patch) if config.mixed else None
         self.clock = Clock()
         self.step, self.best, self.validated, self.skipped = 0, -1.0, -1, 0
+        self.pending: list[dict[str, Tensor]] = []
 
     def _prepared(self) -> nn.Module:
         """The network as steps call it: compiled where asked, gradients shared between processes."""
@@ -167,6 +169,7 @@ class Run:
             "best": self.best,
             "validated": self.validated,
             "skipped": self.skipped,
+            "pending": self.pending,
         }
         write_torch_file(out / STATE, state)
 
@@ -182,6 +185,8 @@ class Run:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.skipped = state["step"], state["skipped"]
             self.best, self.validated = state["best"], state["validated"]
+            logs = state.get("pending", [])
+            self.pending = [{name: value.to(self.device) for name, value in log.items()} for log in logs]
             self.clock.banked_s = state["elapsed_s"]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise _damaged(place) from error
