@@ -124,9 +124,9 @@ class Sitting:
         """Step until the schedule is done, the time of this sitting is up, or a signal came."""
         run, schedule = self.run, self.run.schedule
         self.progress.stage("train", schedule.steps, done=run.step)
-        elapsed_s, stop = 0.0, False
+        elapsed_s: float | None = None
         while True:
-            if run.step % AGREE_EVERY == 0 or self.group.size == 1:
+            if elapsed_s is None or run.step % AGREE_EVERY == 0 or self.group.size == 1:
                 elapsed_s, stop = self.group.agree(run.clock.elapsed_s, self._wants_to_stop())
             share = schedule.share(run.step, elapsed_s)
             if share >= 1 or stop:
