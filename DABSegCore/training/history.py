@@ -34,16 +34,17 @@ class History:
     Args:
         out: Folder of the run; made when absent.
         step: Last step of the checkpoint that the run starts from, 0 for a fresh run; later rows are dropped.
+        validated: Last step whose validation the checkpoint knows of, if not `step`.
         say: Takes a sentence for the user.
 
     Raises:
         InputError: If the folder cannot be written or the disk is full, here and on every log.
     """
 
-    def __init__(self, out: Path, step: int, *, say: Callable[[str], object]) -> None:
+    def __init__(self, out: Path, step: int, *, say: Callable[[str], object], validated: int | None = None) -> None:
         make_folder(out)
         self._steps = _Table(out / STEPS, step, say)
-        self._validation = _Table(out / VALIDATION, step, say)
+        self._validation = _Table(out / VALIDATION, step if validated is None else validated, say)
         self._board = _Board(out / BOARD, step, say)
 
     def log_step(self, step: int, values: Mapping[str, float]) -> None:

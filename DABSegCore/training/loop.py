@@ -116,7 +116,7 @@ class Sitting:
         self.run, self.out, self.parts, self.twins, self.patches = run, out, parts, twins, patches
         self.progress, self.received = progress, received
         self.group, self.config = run.processes, run.config
-        self.history = History(out, run.step, say=progress.log) if self.group.leads else None
+        self.history = History(out, run.step, say=progress.log, validated=run.validated) if self.group.leads else None
         self.meter = Meter(run, patches)
         self._saved = time.monotonic()
 
