@@ -123,7 +123,7 @@ class Sitting:
     def go_on(self) -> None:
         """Step until the schedule is done, the time of this sitting is up, or a signal came."""
         run, schedule = self.run, self.run.schedule
-        self.progress.stage("train", schedule.steps, done=run.step)
+        self._begin_stage()
         elapsed_s: float | None = None
         while True:
             if elapsed_s is None or run.step % AGREE_EVERY == 0 or self.group.size == 1:
@@ -139,6 +139,10 @@ class Sitting:
             elif time.monotonic() - self._saved > 60 * self.config.save_minutes:
                 self._save()
         self._end(finished=share >= 1)
+
+    def _begin_stage(self) -> None:
+        self.progress.stage("train", self.run.schedule.steps, done=self.run.step)
+        self._told = self.run.step
 
     def _wants_to_stop(self) -> bool:
         limit = self.config.max_minutes
@@ -172,7 +176,8 @@ class Sitting:
             shown["memory_gib"] = row["memory_gib"]
         if run.schedule.steps is None:  # else the bar knows
             shown["left"] = _duration(run.schedule.left_s(run.clock.elapsed_s))
-        self.progress.step(LOG_EVERY, **shown)
+        self.progress.step(run.step - self._told, **shown)
+        self._told = run.step
 
     def _validate(self) -> None:
         """Score the averaged weights on all validation cases, choose thresholds, write checkpoints and pictures."""
@@ -193,7 +198,7 @@ class Sitting:
             self._draw_panel(scores)
             self._draw_curves()
         self._save()
-        self.progress.stage("train", run.schedule.steps, done=run.step)
+        self._begin_stage()
         self.meter.go_on()
 
     def _scores(self) -> list[Score]:
