@@ -59,6 +59,7 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
     Raises:
         InputError: If data or state cannot be used, the loss is not a number, memory or disk are full.
     """
+    places = group.places(config.batch, config.accumulate)
     state = read_state(out) if resuming else None
     parts = find_parts(config, out, progress, resuming)
     cases = training_cases(config, parts, group, progress)
@@ -70,7 +71,6 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
         make_folder(out)
         keep_split(parts, out)
         write_bytes(out / "config.json", (json.dumps(config.as_dict(), indent=2) + "\n").encode())
-    places = group.places(config.batch, config.accumulate)
     patches = Prefetched(PatchStream(cases, config), places, run.step, config.prefetch, group.device)
     try:
         with _signals() as received:
