@@ -65,6 +65,9 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
     cases = training_cases(config, parts, group, progress)
     twins = ValidationTwins(config, parts, group, progress)
     run = Run(config, group, Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"]))
+    if group.leads:
+        for half_written in out.glob(".*.tmp*"):  # by a sitting that was killed
+            half_written.unlink(missing_ok=True)
     if state is not None:
         run.restore(state, out)
     elif group.leads:
