@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from DABSegCore.cases import write_split
 from DABSegCore.devices import available_memory
-from DABSegCore.errors import InputError
+from DABSegCore.errors import InputError, packages_for
 from DABSegCore.progress import Progress
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.dataset import FAIR_SHARE, Cases, TrainingCase, Twin, make_twin, real_case, virtual_case
@@ -28,8 +29,11 @@ def find_parts(config: TrainConfig, out: Path, progress: Progress, resuming: boo
     """The real cases of a run by part; a resumed run keeps its split, a new one writes it.
 
     Raises:
-        InputError: As `read_folder`, or if there is nothing to train on.
+        InputError: As `read_folder`, if there is nothing to train on, or no SciPy to make virtual patients with.
     """
+    if config.virtual or config.virtual_validation:
+        with packages_for("making virtual patients"):
+            importlib.import_module("scipy")
     if config.data is None:
         if not config.virtual:
             raise InputError("there is nothing to train on; give --data FOLDER or --virtual N", code="no-cases")
