@@ -76,9 +76,10 @@ def write_torch_file(path: Path, content: dict) -> None:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch hides a full disk behind a RuntimeError
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise InputError(
-            f"the checkpoint {path} could not be written ({error}); free some space or choose another folder",
+            f"the checkpoint {path} could not be written ({reason}); free some space or choose another folder",
             code="cannot-write",
         ) from error
 
