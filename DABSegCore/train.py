@@ -11,7 +11,7 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, read: one flag for every field of the configuration, absent where not given."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m DABSegCore.train",
         description="Train a network that restores motion-blurred brain-tumour MRI and outlines the tumour "
         "(research use only).",
@@ -93,6 +93,13 @@ def _options(kind: Any) -> dict[str, Any]:
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     return {"type": kind, "metavar": {Path: "PATH", str: "NAME"}.get(kind, "N")}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one sentence: there are too many flags to print them all."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help lists all flags", code="bad-argument")
 
 
 class _Tuple(argparse.Action):
