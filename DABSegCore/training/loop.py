@@ -121,6 +121,10 @@ class Sitting:
         self.group, self.config = run.processes, run.config
         self.history = History(out, run.step, say=progress.log, validated=run.validated) if self.group.leads else None
         self.meter = Meter(run, patches)
+        if self.group.leads and (absent := missing()):
+            are = f"{' and '.join(absent)} {'are' if absent[1:] else 'is'}"
+            left = "all pictures are" if "matplotlib" in absent else "panels of validation slices are"
+            progress.log(f"{are} not installed: {left} left out (pip install {' '.join(absent)})")
         self._saved = time.monotonic()
 
     def go_on(self) -> None:
