@@ -96,10 +96,10 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"))
         log = {name: torch.stack([entry[name] for entry in logs]).mean(0) for name in logs[0]}
         self._check(log["loss"], norm, parts)
+        self.step += 1
         if not self.skipped:
             self.optimiser.step()
-        self.step += 1
-        self._update_average()
+            self._update_average()
         return {**log, "grad_norm": norm.detach()}
 
     def _backward(self, patch: Patch, share: float, weight: float) -> dict[str, Tensor]:
@@ -174,7 +174,7 @@ class Run:
         write_torch_file(out / STATE, state)
 
     def restore(self, state: dict[str, Any], place: Path) -> None:
-        """Take up a state that `read_state` read.
+        """Take up a state that `read_state` read from the folder `place`.
 
         Raises:
             InputError: If it does not fit the network.
@@ -188,8 +188,8 @@ class Run:
             logs = state.get("pending", [])
             self.pending = [{name: value.to(self.device) for name, value in log.items()} for log in logs]
             self.clock.banked_s = state["elapsed_s"]
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise _damaged(place) from error
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise _damaged(place / STATE) from error
 
 
 @contextmanager
