@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import AFFINE, tiny_patient, write_case
+from tiny import ABSENT, AFFINE, bare_environment, tiny_patient, write_case
 
 from DABSegCore.cases import find_case, load_case
 from DABSegCore.errors import InputError
@@ -23,18 +22,6 @@ from DABSegCore.phantom import virtual_patient
 from DABSegCore.preprocess import prepare
 from DABSegCore.volume import Volume, read_volume, resample, write_png, write_volume
 
-ABSENT = ("scipy", "SimpleITK", "matplotlib", "tensorboard", "tyro", "monai", "nibabel")
-SITE = f"""
-import sys
-
-class Absent:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.split(".")[0] in {ABSENT}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Absent)
-"""
 REFUSALS = {  # what is tried: who is absent, and how the sentence begins
     "virtual": ("scipy", "making virtual patients"),
     "ssim": ("scipy", "SSIM"),
@@ -46,13 +33,6 @@ REFUSALS = {  # what is tried: who is absent, and how the sentence begins
     "prepare": ("SimpleITK", "resampling an image onto another grid"),
 }
 FILES = {"read": "a.nrrd", "write": "b.mha", "dicom": "."}
-
-
-def bare_environment(folder: Path) -> dict[str, str]:
-    """Environment in which no Python process, nor any it starts, can import what is in `ABSENT`."""
-    (folder / "sitecustomize.py").write_text(SITE, encoding="utf-8")
-    places = [str(folder), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def work(folder: Path) -> dict[str, np.ndarray]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from DABSegCore.checkpoint import save_checkpoint
-from DABSegCore.config import PRESETS
+from DABSegCore.config import PRESETS, ModelConfig
 from DABSegCore.labels import MODALITIES
 from DABSegCore.models import build_model
 from DABSegCore.phantom import virtual_patient
@@ -26,6 +29,29 @@ TINY = dataclasses.replace(
     decoder_dims=(16, 16, 16, 8),
     tail_width=8,
 )
+ABSENT = ("scipy", "SimpleITK", "matplotlib", "tensorboard", "tyro", "monai", "nibabel")
+"""What a bare machine lacks."""
+
+SITE = """
+import json, sys
+
+class Finder:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.split(".")[0] in {absent} else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Finder, sys.meta_path)
+if small := {small}:
+    from DABSegCore import config
+    config.PRESETS["small"] = config.ModelConfig.from_dict(json.loads(small))
+"""
+"""Runs in a Python process before anything else; braces are for `str.format`."""
+
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, -1, 0, 30], [0, 0, 1, -10], [0, 0, 0, 1]])
 
 
@@ -58,3 +84,24 @@ def write_case(folder: Path, case_id: str, images: np.ndarray, label: np.ndarray
     if label is not None:
         write_volume(folder / f"{case_id}_seg.nii.gz", Volume(np.ascontiguousarray(label), affine))
     return folder
+
+
+def process_environment(
+    folder: Path, *, absent: Collection[str] = (), small: ModelConfig | None = None
+) -> dict[str, str]:
+    """Environment for Python processes, and those they start, that differ from this one.
+
+    Args:
+        folder: Empty; takes the file that makes the difference.
+        absent: Packages that cannot be imported there.
+        small: What the preset `small` is there, to be quick.
+    """
+    words = "None" if small is None else repr(json.dumps(dataclasses.asdict(small)))
+    (folder / "sitecustomize.py").write_text(SITE.format(absent=tuple(absent), small=words), encoding="utf-8")
+    places = [str(folder), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+
+
+def bare_environment(folder: Path, *, small: ModelConfig | None = None) -> dict[str, str]:
+    """Environment of a machine that has torch and NumPy alone: processes cannot import what is in `ABSENT`."""
+    return process_environment(folder, absent=ABSENT, small=small)
