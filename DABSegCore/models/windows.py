@@ -82,19 +82,20 @@ class Windows:
 @torch.inference_mode(False)
 def _mask(windows: Windows, device: str) -> Tensor | None:
     """Tokens see each other if they were neighbours before the roll wrapped round, and padding sees only padding."""
+    padding_shows = windows.mask_padding and windows.padded != windows.grid
+    if not any(windows.shift) and not padding_shows:
+        return None
     region = torch.zeros(windows.padded, dtype=torch.long)
     for axis, (size, window, shift) in enumerate(zip(windows.padded, windows.window, windows.shift, strict=True)):
         if shift:
             position = torch.arange(size)
             part = (position >= size - window).long() + (position >= size - shift).long()
             region = region * 3 + part.reshape([-1 if a == axis else 1 for a in range(3)])
-    if windows.mask_padding and windows.padded != windows.grid:
+    if padding_shows:
         real = torch.zeros(windows.padded, dtype=torch.bool)
         real[: windows.grid[0], : windows.grid[1], : windows.grid[2]] = True
         real = torch.roll(real, [-s for s in windows.shift], dims=(0, 1, 2))
         region[~real] = -1
-    if int(region.min()) == int(region.max()):
-        return None
     still = Windows(windows.grid, windows.window, (0, 0, 0), windows.mask_padding)
     ids = still.partition(region[None, None].float())[..., 0]  # [windows, N]
     apart = ids[:, None, :, None] != ids[:, None, None, :]

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from DABSegCore.config import BASE, BOUNDS, PAPER, PRESETS, SMALL, ModelConfig
+from DABSegCore.devices import PROBES
 from DABSegCore.models import build_model, windows
 from DABSegCore.models.attention import SelfAttention
 from DABSegCore.models.blocks import MBConv, StreamNorm, depth_to_space, drop_path, space_to_depth
@@ -268,3 +269,17 @@ def test_every_setting_is_of_its_kind_and_within_bounds(changes, match):
 
 def test_every_number_has_bounds():
     assert BOUNDS.keys() == {name for name, value in PAPER.__dict__.items() if not isinstance(value, (str, bool))}
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("config", PROBES, ids=["small", "paper"])
+def test_a_network_compiles_as_one_graph_and_says_the_same(config):
+    """`fullgraph` fails at the first thing the compiler cannot follow; `eager` runs the graph as it is."""
+    torch.manual_seed(0)
+    model, x = build_model(config).train(), torch.rand(1, 4, 32, 32, 32)
+    said = []
+    for network in (model, torch.compile(model, backend="eager", fullgraph=True, dynamic=False)):
+        torch.manual_seed(1)  # for the paths that are dropped
+        said.append(network(x))
+    assert torch.equal(said[0].logits, said[1].logits)
+    assert torch.equal(said[0].restored, said[1].restored)
