@@ -47,7 +47,11 @@ def main() -> int:
         return 2
     shutil.rmtree(out, ignore_errors=True)
     settings = [str(word) for pair in SETTINGS.items() for word in pair]
-    subprocess.run([sys.executable, "-m", "DABSegCore.train", "--out", str(out), *settings], check=True)
+    code = subprocess.run(
+        [sys.executable, "-m", "DABSegCore.train", "--out", str(out), *settings], check=False
+    ).returncode
+    if code:
+        return code
     loss = read_steps(out)["loss"]
     fall = 1 - loss[-3:].mean() / loss[:3].mean()
     dice = {row["severity"]: row["WT"] for row in read_validation(out)}
