@@ -88,6 +88,12 @@ def test_bytes_are_proportional_with_the_percentile_at_its_place(a_small_patient
         assert np.abs(expected - stored[brain.brain]).max() <= 0.501
 
 
+def test_the_label_goes_with_the_images(a_small_patient, case):
+    expected = prepare(a_small_patient.images, AFFINE).to_working(a_small_patient.label[None], "nearest")[0]
+    assert case.label.dtype == torch.uint8
+    assert np.array_equal(case.label.numpy(), expected)
+
+
 def test_a_case_is_cropped_to_its_brain(case):
     for axis in range(3):
         hit = case.brain.amax(dim=tuple(a for a in range(3) if a != axis)).nonzero()
