@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -362,10 +363,10 @@ def saved(tmp_path) -> Path:
 
 
 def refused(place: Path, state: dict | None = None) -> None:
-    """The state in a folder, or one that was read, is refused in a sentence that names the file and the way out."""
-    run = a_run()
+    """The file in a folder, or what was read from it, is refused in a sentence that names it and the way out."""
+    take_up = partial(read_state, place) if state is None else partial(a_run().restore, state, place)
     with pytest.raises(InputError) as fault:
-        run.restore(read_state(place) if state is None else state, place)
+        take_up()
     assert fault.value.code == "bad-run"
     assert str(fault.value).startswith(f"{place / STATE} is damaged or of another version")
     assert f"--init {place / 'last.pt'}" in str(fault.value)
