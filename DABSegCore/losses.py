@@ -85,9 +85,9 @@ def segmentation_loss(
     weights = objective.region_weights
     if logits.shape != target.shape or logits.shape[1] != len(weights):
         raise ValueError(f"logits {list(logits.shape)}, target {list(target.shape)} and {len(weights)} weights differ")
-    w = torch.tensor(weights, device=logits.device)
     dice = soft_dice(logits, target, objective.batch_dice, total)
-    loss = 1 - (w * dice).sum() / w.sum()
+    # A tensor of the weights would make the GPU's queue run empty: copying it there waits for all before it.
+    loss = 1 - sum(weight * value for weight, value in zip(weights, dice, strict=True)) / sum(weights)
     if objective.bce:
         loss = loss + F.binary_cross_entropy_with_logits(logits.float(), target.float())
     return loss, dice
