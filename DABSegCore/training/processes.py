@@ -119,13 +119,21 @@ def processes(device: str) -> Iterator[Processes]:
         device: As for `resolve_device`; each process on a machine with several GPUs takes the one of its local rank.
 
     Raises:
-        InputError: If the device is absent, or there are fewer GPUs than processes on this machine.
+        InputError: If the device is absent or one for all, or there are fewer GPUs than processes on this machine.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Processes(resolve_device(device))
+        place = resolve_device(device)
+        if place.type == "cuda":
+            torch.cuda.set_device(place)  # streams and counts of memory are those of the current device
+        yield Processes(place)
         return
     local = int(os.environ["LOCAL_RANK"])
+    if device.startswith("cuda:"):
+        raise InputError(
+            f"--device {device} is one GPU for {size} processes; use --device cuda, where each takes its own",
+            code="bad-argument",
+        )
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         if torch.cuda.device_count() <= local:
             raise InputError(
@@ -138,8 +146,6 @@ def processes(device: str) -> Iterator[Processes]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    try:
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        yield Processes(place, dist.get_rank(), dist.get_world_size(), here)
-    finally:
-        dist.destroy_process_group()
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    yield Processes(place, dist.get_rank(), dist.get_world_size(), here)
+    dist.destroy_process_group()  # not after a fault: nccl may wait there for the others, and the fault go untold
