@@ -27,7 +27,7 @@ from DABSegCore.training.history import History
 from DABSegCore.training.pictures import draw_curves, draw_panel, missing
 from DABSegCore.training.processes import Processes
 from DABSegCore.training.run import Run, read_state
-from DABSegCore.training.schedule import Schedule
+from DABSegCore.training.schedule import Clock, Schedule
 from DABSegCore.training.setup import ValidationTwins, find_parts, keep_split, training_cases
 from DABSegCore.training.stream import PatchStream, Prefetched
 from DABSegCore.training.validation import Score, mean_dice, score_twin, summarise, tune
@@ -59,12 +59,15 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
     Raises:
         InputError: If data or state cannot be used, the loss is not a number, memory or disk are full.
     """
+    clock = Clock()  # reading the cases counts, too
     places = group.places(config.batch, config.accumulate)
     state = read_state(out) if resuming else None
     parts = find_parts(config, out, progress, resuming)
     cases = training_cases(config, parts, group, progress)
     twins = ValidationTwins(config, parts, group, progress)
-    run = Run(config, group, Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"]))
+    schedule = Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"])
+    run = Run(config, group, schedule, resuming=resuming)
+    run.clock = clock
     if group.leads:
         for half_written in out.glob(".*.tmp*"):  # by a sitting that was killed
             half_written.unlink(missing_ok=True)
@@ -79,12 +82,12 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
         with _signals() as received:
             sitting = Sitting(run, out, parts, twins, patches, progress, received)
             sitting.go_on()
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise InputError(
             f"memory ran out on {group.device} with patches of {config.patch}, {config.batch // group.size} a process; "
-            "lower --batch or --patch, or raise --accumulate, in another run",
+            "go on with --residence memory, or lower --batch or --patch, or raise --accumulate, in another run",
             code="out-of-memory",
         ) from error
     finally:
@@ -157,6 +160,12 @@ class Sitting:
 
     def _end(self, finished: bool) -> None:
         """Leave the run so that it can be used, or gone on with."""
+        if finished and self.run.step == 0:
+            raise InputError(
+                f"the whole schedule of {self.config.total_minutes:g} minutes was over before the cases were read; "
+                "give it more",
+                code="too-short",
+            )
         self._save()
         if finished and self.run.validated != self.run.step:
             self._validate()
@@ -310,13 +319,17 @@ class Meter:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Ctrl-C and the end of a batch job become a number in a list; a second one has its usual effect."""
+    """Ctrl-C and the end of a batch job become a number in a list; a second Ctrl-C has its usual effect.
+
+    A second SIGTERM has none: a batch system tells a process as well as `torchrun`, which tells the process again.
+    """
     received: list[int] = []
     before: dict[int, Any] = {}
 
     def note(number: int, frame: object) -> None:
         received.append(number)
-        signal.signal(number, before[number])
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -39,6 +39,7 @@ class Run:
         processes: Who takes part.
         schedule: How long.
         network: Another network that takes and gives what ours do, to train it the same way; it cannot be kept.
+        resuming: `restore` follows, so the checkpoint of `--init` need not be there any more.
 
     Attributes:
         average: Moving average of the weights: what is validated and kept.
@@ -49,13 +50,18 @@ class Run:
     """
 
     def __init__(
-        self, config: TrainConfig, processes: Processes, schedule: Schedule, network: nn.Module | None = None
+        self,
+        config: TrainConfig,
+        processes: Processes,
+        schedule: Schedule,
+        network: nn.Module | None = None,
+        resuming: bool = False,
     ) -> None:
         self.config, self.processes, self.schedule = config, processes, schedule
         self.device = processes.device
         torch.manual_seed(config.seed)
         model = network or build_model(PRESETS[config.preset])
-        if config.init is not None:
+        if config.init is not None and not resuming:
             model, _ = load_checkpoint(config.init, expect_preset=config.preset)
         self.model = model.to(self.device, memory_format=torch.channels_last_3d)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
