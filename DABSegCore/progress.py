@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NoReturn, TextIO, get_args
@@ -33,6 +34,9 @@ class Progress:
 
     _open: ClassVar[TextIO | None] = None
     """The terminal whose last line is a bar that is still to be ended, by whoever writes next."""
+
+    _lock: ClassVar[threading.RLock] = threading.RLock()
+    """Held while a line is written: threads that read cases warn while another one counts them."""
 
     def __init__(self, mode: Mode = "bar", stream: TextIO | None = None) -> None:
         if mode not in get_args(Mode):
@@ -92,10 +96,14 @@ class Progress:
     def _emit(self, event: str, text: str = "", *, always: bool = False, **fields: Any) -> None:
         if self.mode == "json":
             line = {"event": event, "time": round(time.time(), 3), "stage": self._name, **_plain(fields)}
-            print(json.dumps(line), file=self.stream, flush=True)
+            self._print(json.dumps(line))
         elif text and (always or self.mode == "bar"):
+            self._print(text)
+
+    def _print(self, line: str) -> None:
+        with self._lock:
             self.end_bar()
-            print(text, file=self.stream, flush=True)
+            print(line, file=self.stream, flush=True)
 
     def _draw(self, metrics: dict[str, Any], last: bool) -> None:
         """One line of progress: redrawn in place on a terminal, a line of its own elsewhere."""
@@ -108,8 +116,9 @@ class Progress:
         text = f"{self._name} {bar}{eta}  {_pairs(metrics)}".rstrip()
         stays_open = self._on_terminal and not last
         text = f"\r{text}\x1b[K" if self._on_terminal else text
-        print(text, end="" if stays_open else "\n", file=self.stream, flush=True)
-        Progress._open = self.stream if stays_open else None
+        with self._lock:
+            print(text, end="" if stays_open else "\n", file=self.stream, flush=True)
+            Progress._open = self.stream if stays_open else None
 
     @classmethod
     def end_bar(cls) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -24,6 +25,25 @@ class Terminal(io.StringIO):
 
 def events(stream: io.StringIO) -> list[dict]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+class Slow(io.StringIO):
+    """A stream that lets other threads in before every write."""
+
+    def write(self, text: str) -> int:
+        time.sleep(0.0005)
+        return super().write(text)
+
+
+def test_lines_of_several_threads_stay_whole():
+    stream = Slow()
+    progress = Progress("json", stream)
+    threads = [threading.Thread(target=lambda: [progress.warn("x") for _ in range(10)]) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [line["message"] for line in events(stream)] == ["x"] * 30
 
 
 def test_every_call_is_one_json_line():
