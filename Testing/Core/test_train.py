@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -36,7 +37,7 @@ LONG = f"--steps {STEPS} --validate-every {EVERY} --save-minutes 0 --warm-up-ste
 VALIDATION = ("good_3", "good_4")
 TIMING = {"seconds", "it_s", "wait_share"}
 PNG = b"\x89PNG\r\n\x1a\n"
-PATIENCE_S = 120
+PATIENCE_S = 400
 
 DROPPING = dataclasses.replace(TINY, drop_path=0.4)
 """With chance in every forward, as `base` has it; two processes draw others than one, so they have none."""
@@ -222,7 +223,9 @@ class Watch:
         end = time.monotonic() + PATIENCE_S
         while not moment():
             assert self.process.poll() is None, f"ended before it could be killed: {self.process.communicate()}"
-            assert time.monotonic() < end, "the moment to kill it does not come"
+            if time.monotonic() > end:
+                self.process.kill()
+                pytest.fail(f"the moment to kill it does not come: {self.process.communicate()}")
             time.sleep(0.001)
 
     def until_saved(self, times: int) -> None:
@@ -400,12 +403,12 @@ def short_runs(place, good) -> dict[str, list[object]]:
         ],
         "split": [*short, "--split", place / "one" / "split.json", "--steps", 1, "--out", place / "split"],
         "slice": [
-            *("--data", good, *COMMON, "--batch", 1, "--total-minutes", 0.05, "--max-minutes", 0.02),
+            *("--data", good, *COMMON, "--batch", 1, "--total-minutes", 0.1, "--max-minutes", 0.01),
             *("--warm-up-steps", 0, "--out", place / "slices"),
         ],
         "slice_2": ["--resume", place / "slices", "--max-minutes", 60],
         "slice_3": ["--resume", place / "slices"],
-        "alone": [*short, "--batch", 1, "--max-minutes", 0.04, "--warm-up-steps", 0, "--out", place / "alone"],
+        "alone": [*short, "--batch", 1, "--max-minutes", 0.1, "--warm-up-steps", 0, "--out", place / "alone"],
         "paper": [
             *("--data", good, "--recipe", "paper", "--preset", "small", "--device", "cpu", "--patch", 32),
             *("--steps", 3, "--out", place / "paper"),
@@ -440,7 +443,7 @@ def bad_runs(place, good, whole) -> dict[str, list[object]]:
         "unknown_flag": [*short, *new, "--epoch", 3],
         "parts": [*short, *new, "--batch", 2, "--accumulate", 4],
         "two_lengths": [*short, *new, "--epochs", 3],
-        "disk_full_new": [*short, *new, "--save-minutes", 0, "--progress", "quiet"],
+        "disk_full_new": [*short, "--out", place / "overfull", "--save-minutes", 0, "--progress", "quiet"],
         "disk_full": ["--resume", place / "full", "--progress", "quiet"],
     }
 
@@ -469,7 +472,7 @@ def test_a_slice_ends_cleanly_and_says_how_to_go_on(many, place):
     assert go_on not in many.slice_2.err
     assert "finished at step" in many.slice_2.err
     state = read(place / "slices" / "state.pt")
-    assert 60 * 0.05 <= state["elapsed_s"] < 60
+    assert state["elapsed_s"] >= 60 * 0.1
     assert f"stopped at step {state['step']};" not in many.slice.err  # the second slice did go on
     (validated,) = {row["step"] for row in read_validation(place / "slices")}
     assert validated == state["step"] == state["validated"]
@@ -483,8 +486,10 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(many, place):
 
 @pytest.mark.parametrize("name", ["alone", "slices"])
 def test_a_schedule_in_minutes_ends_with_a_finished_cosine(many, place, name):
-    (group,) = read(place / name / "state.pt")["optimiser"]["param_groups"]
-    assert 0 <= group["lr"] < 0.05 * 1e-3
+    state = read(place / name / "state.pt")
+    (group,) = state["optimiser"]["param_groups"]
+    left = min(1, 3 / state["step"])  # of the schedule when the last step began, were it three times a usual one
+    assert 0 <= group["lr"] <= 1e-3 * (1 - math.cos(math.pi * left)) / 2
 
 
 def test_the_split_of_a_run_serves_another(many, place):
@@ -542,6 +547,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(many, place, name):
 
 
 def test_what_is_refused_leaves_nothing(many, place):
+    assert not (place / "refused").exists()
     assert list((place / "cwd").iterdir()) == []
     assert list((place / "beside").iterdir()) == []
     assert [path.name for path in (place / "damaged").iterdir()] == ["state.pt"]
@@ -549,10 +555,10 @@ def test_what_is_refused_leaves_nothing(many, place):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
 def test_a_full_disk_ends_a_run_in_one_sentence_and_leaves_its_state(many, place, whole):
-    for done, out in ((many.disk_full_new, place / "refused"), (many.disk_full, place / "full")):
+    for done, out in ((many.disk_full_new, place / "overfull"), (many.disk_full, place / "full")):
         one_sentence(done, "state.pt could not be written", "File too large", "free some space")
         assert not list(out.glob(".*"))
-    assert not (place / "refused" / "state.pt").exists()
+    assert not (place / "overfull" / "state.pt").exists()
     for name in ("state.pt", "best.pt", "last.pt", "steps.csv", "validation.csv"):
         assert (place / "full" / name).read_bytes() == (whole.folder / name).read_bytes()
 
