@@ -105,26 +105,28 @@ def training_case(case_id: str, images: np.ndarray, label: np.ndarray, affine: n
     Raises:
         InputError: If a modality shows nothing, or the brain is of no possible size.
     """
-    grid = working_grid((images != 0).any(axis=0), affine)
+    inside = (images != 0).any(axis=0)
+    grid = working_grid(inside, affine)
     images = grid.to_working(images)
-    brain = torch.from_numpy((images != 0).any(axis=0))
+    brain = torch.from_numpy(grid.to_working(inside[None].astype(np.uint8), "nearest")[0])
     label = grid.to_working(label[None], "nearest")[0].astype(np.uint8)
     out = torch.empty(images.shape, dtype=torch.uint8)
     for m, image in enumerate(images):
-        inside = image[image > 0]
-        if not inside.size:
+        bright = image[image > 0]
+        if not bright.size:
             raise InputError(
                 f"{case_id} has an image without any voxel above 0; export it again", code="constant-image"
             )
-        scaled = torch.from_numpy(image) * (BRIGHT / float(np.percentile(inside, 99.9)))
+        scaled = torch.from_numpy(image) * (BRIGHT / float(np.percentile(bright, 99.9)))
         out[m] = scaled.round().clamp(1, 255).byte() * brain  # 1 at least, so that 0 means outside
     voxels = (torch.from_numpy(np.argwhere(mask)) for mask in regions_from_labels(label))
     return TrainingCase(case_id, out, torch.from_numpy(label), tuple(map(_spread, voxels)), real)
 
 
 def _spread(rows: Tensor) -> Tensor:
-    """At most `TUMOUR_VOXELS` rows, evenly spread, int16."""
-    return rows[:: max(1, -(-len(rows) // TUMOUR_VOXELS))].short().clone()
+    """At most `TUMOUR_VOXELS` rows, int16; drawn, as every n-th voxel may lie in a few columns only."""
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:TUMOUR_VOXELS]
+    return rows[chosen].short()
 
 
 def real_case(case: Case, on_warning: Callable[[str], object]) -> TrainingCase:

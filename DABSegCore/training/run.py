@@ -234,6 +234,8 @@ def read_state(out: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["format_version"] != FORMAT_VERSION or not isinstance(state["config"], dict):
             raise ValueError("another format")
+        if not isinstance(state["steps"], int | None):
+            raise ValueError("no length")
     except Exception as error:  # damaged bytes surface as half a dozen types, all meaning the same
         raise _damaged(path) from error
     return state

@@ -176,15 +176,15 @@ def _augmented(images: Tensor, masks: Tensor, generator: torch.Generator) -> tup
 
 
 def _center(twin: Twin, size: int, generator: torch.Generator, tumour_share: float) -> Tensor:
-    """Patch centre in voxels, moved inwards so that the patch stays inside the volume where it can."""
+    """Patch centre in voxels, so that the patch stays inside the volume where it can, every such place as likely."""
     shape = torch.tensor(twin.case.label.shape, dtype=torch.float32)
-    center = torch.rand(3, generator=generator) * shape
+    low = torch.minimum(torch.tensor(size / 2), shape / 2)
+    center = low + torch.rand(3, generator=generator) * (shape - 2 * low)
     if torch.rand((), generator=generator) < tumour_share:
         voxels = twin.case.tumour[int(torch.randint(len(twin.case.tumour), (), generator=generator))]
         if len(voxels):
             jitter = (torch.rand(3, generator=generator) - 0.5) * size / 2
             center = voxels[int(torch.randint(len(voxels), (), generator=generator))] + jitter
-    low = torch.minimum(torch.tensor(size / 2), shape / 2)
     return torch.maximum(torch.minimum(center, shape - low), low)
 
 

@@ -40,7 +40,7 @@ class Peer(nn.Module):
     """MONAI's DynUNet, answering as our networks do; what it "restores" is its input.
 
     Args:
-        filters: Channels by level, from full resolution down.
+        filters: Channels by level, from full resolution down; four levels at least.
     """
 
     def __init__(self, filters: Sequence[int]) -> None:
@@ -80,6 +80,7 @@ def main() -> None:
         config = resolve({k: v for k, v in asked.items() if v is not None}, on_gpu=group.device.type == "cuda")
         parts = find_parts(config, Path(), progress, resuming=False)
         cases = training_cases(config, parts, group, progress)
+        torch.manual_seed(config.seed)
         forms = {config.preset: None, "DynUNet": Peer(args.filters)}
         rows = []
         for name, network in forms.items():
