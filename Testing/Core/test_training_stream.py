@@ -465,3 +465,15 @@ def test_waiting_is_what_the_caller_waits():
         ahead.next()
     assert ahead.waited_s < 0.1
     ahead.close()
+
+
+def test_patches_anywhere_are_anywhere_with_equal_chance(case):
+    """The corner of a patch of 32 takes each of n - 31 places; drawn elsewhere and pushed in, it would stick to faces."""
+    twin = make_twin(case, 0, seed=0, draw=0)
+    shape = torch.tensor(case.label.shape)
+    corners = torch.stack([_center(twin, 32, generator_of(7, n), tumour_share=0.0) for n in range(600)]) - 16
+    assert (corners >= 0).all()
+    assert (corners <= shape - 32).all()
+    for axis, room in enumerate((shape - 32).tolist()):
+        share = (corners[:, axis] < room / 4).float().mean()
+        assert share == pytest.approx(0.25, abs=0.06)
