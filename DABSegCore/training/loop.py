@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import threading
@@ -62,9 +63,10 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
     clock = Clock()  # reading the cases counts, too
     places = group.places(config.batch, config.accumulate)
     state = read_state(out) if resuming else None
-    parts = find_parts(config, out, progress, resuming)
-    cases = training_cases(config, parts, group, progress)
-    twins = ValidationTwins(config, parts, group, progress)
+    reading = progress if group.leads else Progress("quiet", io.StringIO())  # all find the same faults, one tells
+    parts = find_parts(config, out, reading, resuming)
+    cases = training_cases(config, parts, group, reading)
+    twins = ValidationTwins(config, parts, group, reading)
     schedule = Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"])
     run = Run(config, group, schedule, resuming=resuming)
     run.clock = clock

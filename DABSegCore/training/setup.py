@@ -39,6 +39,10 @@ def find_parts(config: TrainConfig, out: Path, progress: Progress, resuming: boo
             raise InputError("there is nothing to train on; give --data FOLDER or --virtual N", code="no-cases")
         if config.split is not None or config.validation:
             raise InputError("--split and --validation name cases of --data, which is missing", code="bad-argument")
+        if not config.virtual_validation:
+            raise InputError(
+                "there is nothing to validate with; give --data or --virtual-validation N", code="no-cases"
+            )
         return Parts((), (), (), ())
     if resuming:
         return read_folder(config.data, split=out / SPLIT)
