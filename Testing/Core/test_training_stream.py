@@ -19,7 +19,7 @@ from DABSegCore.training.augment import random_theta
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.dataset import Cases, TrainingCase, Twin, make_twin, regions_of, training_case
 from DABSegCore.training.processes import Processes
-from DABSegCore.training.stream import Patch, PatchStream, Prefetched, _reach, cut_patch, generator_of
+from DABSegCore.training.stream import Patch, PatchStream, Prefetched, _center, _reach, cut_patch, generator_of
 
 CPU = torch.device("cpu")
 
@@ -467,13 +467,17 @@ def test_waiting_is_what_the_caller_waits():
     ahead.close()
 
 
-def test_patches_anywhere_are_anywhere_with_equal_chance(case):
-    """The corner of a patch of 32 takes each of n - 31 places; drawn elsewhere and pushed in, it would stick to faces."""
-    twin = make_twin(case, 0, seed=0, draw=0)
-    shape = torch.tensor(case.label.shape)
+def test_patches_anywhere_are_anywhere_with_equal_chance():
+    """Drawn over the whole volume and then pushed inwards, patches would stick to its faces."""
+    label = np.zeros((64, 72, 96), dtype=np.uint8)
+    label[30:40, 30:40, 30:40] = 4
+    images = np.random.default_rng(0).uniform(10, 500, (4, *label.shape)).astype(np.float32)
+    twin = make_twin(training_case("box", images, label, np.diag([-1.0, -1.0, 1.0, 1.0]), True), 0, seed=0, draw=0)
+    room = torch.tensor(label.shape) - 32
     corners = torch.stack([_center(twin, 32, generator_of(7, n), tumour_share=0.0) for n in range(600)]) - 16
     assert (corners >= 0).all()
-    assert (corners <= shape - 32).all()
-    for axis, room in enumerate((shape - 32).tolist()):
-        share = (corners[:, axis] < room / 4).float().mean()
-        assert share == pytest.approx(0.25, abs=0.06)
+    assert (corners <= room).all()
+    for axis in range(3):
+        for quarter in range(4):
+            inside = (corners[:, axis] / room[axis] * 4).floor() == quarter
+            assert inside.float().mean() == pytest.approx(0.25, abs=0.06)
