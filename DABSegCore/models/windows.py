@@ -72,25 +72,7 @@ class Windows:
 
     def mask(self, device: torch.device) -> Tensor | None:
         """Additive score mask [windows, 1, N, N], or None where everyone may see everyone."""
-        return _constant_mask(self.grid, self.window, self.shift, self.mask_padding, str(device))
-
-
-# To a compiler these tables are constants. Else it would put their making, on the CPU, into every forward.
-
-
-@torch.compiler.assume_constant_result
-def _constant_mask(grid: Triple, window: Triple, shift: Triple, mask_padding: bool, device: str) -> Tensor | None:
-    return _mask(Windows(grid, window, shift, mask_padding), device)
-
-
-@torch.compiler.assume_constant_result
-def relative_index(window: Triple, largest: int, rule: str, device: str) -> Tensor:
-    """Row of the position-bias table for every (query, key) pair of a window, flat [N*N].
-
-    The table has one row per offset in (-largest, largest)^3. Rule `published` slices the index of the largest
-    window, which for clipped windows confuses offsets; it is needed to reproduce published checkpoints.
-    """
-    return _relative_index(window, largest, rule, device)
+        return _mask(self, str(device))
 
 
 # Tensors made in inference mode can never be trained with, and these outlive the call that made them.
@@ -122,7 +104,12 @@ def _mask(windows: Windows, device: str) -> Tensor | None:
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)
-def _relative_index(window: Triple, largest: int, rule: str, device: str) -> Tensor:
+def relative_index(window: Triple, largest: int, rule: str, device: str) -> Tensor:
+    """Row of the position-bias table for every (query, key) pair of a window, flat [N*N].
+
+    The table has one row per offset in (-largest, largest)^3. Rule `published` slices the index of the largest
+    window, which for clipped windows confuses offsets; it is needed to reproduce published checkpoints.
+    """
     n = math.prod(window)
     basis = (largest,) * 3 if rule == "published" else window
     axes = torch.meshgrid(*(torch.arange(w) for w in basis), indexing="ij")

