@@ -4,14 +4,15 @@
     python Testing/benchmarks/bench_training.py --presets small --size 96 --batch 1 --steps 6
 
 `published` is the released network restated (Testing/published_reference.py) with its loss and optimiser, eager,
-float32, on a patch that is already there. Ours are steps of `DABSegCore.training.run.Run` as `train` makes them, fed by
-the patch stream on virtual patients with motion, so that waiting for data shows. The forms take turns; medians are
-printed, and the peak of GPU memory where there is one.
+float32 (TF32 on a GPU, as ours), on a patch that is already there. Ours are steps of `DABSegCore.training.run.Run` as
+`train` makes them, fed by the patch stream on virtual patients with motion, so that waiting for data shows. One form
+runs after the other; medians are printed, and the peak of GPU memory where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import sys
 import time
@@ -58,11 +59,14 @@ def main() -> None:
     """Run the command line."""
     args = _parse()
     with processes(args.device) as group:
+        if group.device.type == "cuda":  # as `Run` has it, for the published network, too
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
         cases = _cases(group, args.cases)
         makers = {"published": partial(published, group, args)} if not args.no_published else {}
         makers |= {name: partial(ours, group, cases, name, args) for name in args.presets}
         forms = {}
-        for name, make in makers.items():  # one after the other, so that each has the memory to itself
+        for name, make in makers.items():
             forms[name] = measure(make(), group, args.steps, args.warm_up)
         _print(forms, group, args)
 
@@ -123,7 +127,7 @@ def ours(group: Processes, cases: Cases, preset: str, args: argparse.Namespace) 
 
 
 def measure(form: Form, group: Processes, steps: int, warm_up: int) -> Form:
-    """Step a form, and time it."""
+    """Step a form, time it, and let its network go, so that the next has the memory to itself."""
     for _ in range(warm_up):
         form.step()
     if group.device.type == "cuda":
@@ -137,6 +141,8 @@ def measure(form: Form, group: Processes, steps: int, warm_up: int) -> Form:
     if group.device.type == "cuda":
         form.peak_gib = torch.cuda.max_memory_allocated() / 2**30
     form.close()
+    del form.step, form.close
+    gc.collect()
     return form
 
 
