@@ -183,8 +183,9 @@ def mean_dice(scores: Sequence[Score]) -> float:
 def tune(scores: Sequence[Score]) -> Decision:
     """Choose the threshold of every region, then the smallest enhancing tumour believed.
 
-    Each is what gives the best mean Dice over the twins (real ones where there are any, else virtual), but the usual
-    0.5 and 0 ml stay unless another gains `LEAST_GAIN`. Of equals, the threshold next to 0.5 and the smallest volume.
+    Each is what gives the best mean Dice over the cases (real ones where there are any, else virtual), but the usual
+    0.5 and 0 ml stay unless another gains `LEAST_GAIN` and more than the standard error of its gain over the cases: on
+    a few of them one odd case would decide. Of equals, the threshold next to 0.5 and the smallest volume.
 
     `pipeline.decide` also nests the regions: a voxel of ET is one of TC and WT, too, even where their own thresholds
     leave it out. The counts of a region know only its own threshold, so for TC and WT they differ from `decide`
@@ -196,29 +197,38 @@ def tune(scores: Sequence[Score]) -> Decision:
     scores = _decisive(scores)
     overlap, predicted = (np.stack([getattr(s, name) for s in scores]) for name in ("overlap", "predicted"))
     reference = np.stack([score.reference for score in scores])  # [n, R]
-    dice = _dice(overlap, predicted, reference[:, :, None]).mean(axis=0)  # [R, T]
+    names = [score.case_id for score in scores]
+    dice = _by_case(_dice(overlap, predicted, reference[:, :, None]), names)  # [cases, R, T]
     nearest_first = sorted(range(len(THRESHOLDS)), key=lambda t: (abs(t - _HALF), t))
-    chosen = [nearest_first[_best(row[nearest_first])] for row in dice]
+    chosen = [nearest_first[_best(dice[:, r, nearest_first])] for r in range(len(REGIONS))]
 
     counts, t = np.stack([overlap, predicted]), chosen[_ET]
     believed = [counts[..., _ET, t] * (predicted[:, _ET, t] * VOXEL_ML >= least_ml) for least_ml in ET_MIN_ML]
-    gated = np.array([_dice(*kept, reference[:, _ET]).mean() for kept in believed])  # one per volume
-    least = _best(gated)
+    gated = np.stack([_by_case(_dice(*kept, reference[:, _ET]), names) for kept in believed], axis=1)
+    least = _best(gated)  # of [cases, volumes]
 
-    after = dice[range(len(REGIONS)), chosen]
-    after[_ET] = gated[least]
+    after = dice.mean(axis=0)[range(len(REGIONS)), chosen]
+    after[_ET] = gated[:, least].mean()
     return Decision(
         thresholds={region: THRESHOLDS[t] for region, t in zip(REGIONS, chosen, strict=True)},
         et_min_ml=ET_MIN_ML[least],
-        dice_before=float(dice[:, _HALF].mean()),
+        dice_before=float(dice[..., _HALF].mean()),
         dice_after=float(after.mean()),
     )
 
 
+def _by_case(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Means of the twins of each case: [n, ...] -> [cases, ...]."""
+    return np.stack([values[np.array(names) == name].mean(axis=0) for name in sorted(set(names))])
+
+
 def _best(values: np.ndarray) -> int:
-    """Index of the largest value, the first of equals; 0, the usual choice, unless that gains enough."""
-    best = int(values.argmax())
-    return best if values[best] - values[0] >= LEAST_GAIN else 0
+    """The choice with the best mean of [cases, choices], first of equals; 0, the usual one, unless it gains enough."""
+    best = int(values.mean(axis=0).argmax())
+    gain = values[:, best] - values[:, 0]
+    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    # A gain in one case alone equals its standard error, up to rounding.
+    return best if gain.mean() >= LEAST_GAIN and gain.mean() > (1 + 1e-6) * error else 0
 
 
 def _dice(overlap: np.ndarray, predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import statistics
 from types import SimpleNamespace
 
 import numpy as np
@@ -296,13 +297,21 @@ def test_nothing_to_decide_by_is_our_mistake():
 
 
 def dice_as_decided(twins, answers, thresholds, et_min_ml) -> np.ndarray:
-    """Mean Dice by region of what segmentation makes of these probabilities: the slow, obvious way."""
+    """Dice [cases, R] of what segmentation makes of these probabilities: the slow, obvious way."""
     every = []
     for twin, probabilities in zip(twins, answers, strict=True):
         label = decide(probabilities * twin.case.brain.numpy(), thresholds, 0.001, et_min_ml)
         masks = regions_from_labels(label)
         every.append([dice(mask, truth) for mask, truth in zip(masks, twin.case.regions.numpy(), strict=True)])
-    return np.mean(every, axis=0)
+    return np.array(every)
+
+
+def worth_it(tried: dict[float, np.ndarray], usual: float) -> float:
+    """The best key by the mean over cases, unless its gain is small or no larger than its standard error."""
+    best = max(tried, key=lambda key: tried[key].mean())
+    gain = tried[best] - tried[usual]
+    error = statistics.stdev(gain.tolist()) / len(gain) ** 0.5
+    return best if gain.mean() >= 0.002 and gain.mean() > 1.000001 * error else usual
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -313,12 +322,9 @@ def test_tuning_finds_what_trying_everything_on_the_probabilities_finds(monkeypa
 
     thresholds = {}
     for r, region in enumerate(REGIONS):
-        tried = {t: dice_as_decided(twins, answers, USUAL | {region: t}, 0.0)[r] for t in THRESHOLDS}
-        best = max(tried, key=tried.get)
-        thresholds[region] = best if tried[best] >= tried[0.5] + 0.002 else 0.5
-    tried = {ml: dice_as_decided(twins, answers, thresholds, ml)[0] for ml in ET_MIN_ML}
-    best = max(tried, key=tried.get)
-    et_min_ml = best if tried[best] >= tried[0.0] + 0.002 else 0.0
+        tried = {t: dice_as_decided(twins, answers, USUAL | {region: t}, 0.0)[:, r] for t in THRESHOLDS}
+        thresholds[region] = worth_it(tried, 0.5)
+    et_min_ml = worth_it({ml: dice_as_decided(twins, answers, thresholds, ml)[:, 0] for ml in ET_MIN_ML}, 0.0)
 
     assert decision.thresholds == thresholds
     assert decision.et_min_ml == et_min_ml
@@ -326,7 +332,7 @@ def test_tuning_finds_what_trying_everything_on_the_probabilities_finds(monkeypa
     assert decision.dice_after == pytest.approx(
         dice_as_decided(twins, answers, thresholds, et_min_ml).mean(), abs=1e-12
     )
-    assert decision.dice_after > decision.dice_before
+    assert decision.dice_after >= decision.dice_before
 
 
 def test_the_cohorts_above_ask_for_more_than_the_usual(monkeypatch):
@@ -337,7 +343,7 @@ def test_the_cohorts_above_ask_for_more_than_the_usual(monkeypatch):
         answering(monkeypatch, *answers)
         chosen.append(tune([scored(twin) for twin in twins]))
     assert len({d.et_min_ml for d in chosen}) > 2
-    assert len({t for d in chosen for t in d.thresholds.values()}) > 3
+    assert len({t for d in chosen for t in d.thresholds.values()}) > 2
 
 
 def test_where_regions_contradict_each_other_et_is_still_exact(monkeypatch):
@@ -370,7 +376,7 @@ def one_region(score: Score, region: int, dice_by_threshold: list[float]) -> Sco
     ],
 )
 def test_the_usual_threshold_stays_unless_another_gains_enough(dice_by_threshold, chosen):
-    decision = tune([one_region(a_score("real", 0, "a", 50), REGIONS.index("WT"), dice_by_threshold)])
+    decision = tune([one_region(a_score("real", 0, c, 50), REGIONS.index("WT"), dice_by_threshold) for c in "ab"])
     assert decision.thresholds == {"ET": 0.5, "TC": 0.5, "WT": chosen}
     assert decision.et_min_ml == 0
 
@@ -384,16 +390,28 @@ def false_alarm(case_id: str, voxels: int) -> Score:
 
 def test_the_smallest_volume_that_ends_the_false_alarms_is_chosen():
     found = a_score("real", 0, "found", 100)  # 0.1 ml, which must stay above the bound
-    decision = tune([false_alarm("alarm", 24), found])
+    alarms = [false_alarm(name, 24) for name in ("one", "two", "three")]
+    decision = tune([*alarms, found])
     assert decision.et_min_ml == 0.025
-    assert decision.dice_before == pytest.approx(2.5 / 3)
+    assert decision.dice_before == pytest.approx((1 / 4 + 2) / 3)
     assert decision.dice_after == 1
-    assert tune([false_alarm("alarm", 25), found]).et_min_ml == 0.05  # 0.025 ml is not below 0.025 ml
+    assert tune([*alarms, false_alarm("more", 25), found]).et_min_ml == 0.05  # 0.025 ml is not below 0.025 ml
     assert tune([false_alarm("alarm", 100), found]).et_min_ml == 0  # it would cost as much as it gains
 
 
+def test_one_odd_case_does_not_decide():
+    """Gains 0.4 and -0.1: mean 0.15, standard error 0.25. With 0.4 and 0.1 they are 0.25 and 0.15."""
+    wt = REGIONS.index("WT")
+    odd = one_region(a_score("real", 0, "odd", 50), wt, [0.1] * 4 + [0.5, 0.1, 0.1, 0.9, 0.1])
+    loses = one_region(a_score("real", 0, "loses", 50), wt, [0.1] * 4 + [0.5, 0.1, 0.1, 0.4, 0.1])
+    gains = one_region(a_score("real", 0, "gains", 50), wt, [0.1] * 4 + [0.5, 0.1, 0.1, 0.6, 0.1])
+    assert tune([odd, loses]).thresholds["WT"] == 0.5
+    assert tune([odd, gains]).thresholds["WT"] == 0.8
+    assert tune([odd]).thresholds["WT"] == 0.5
+
+
 def test_only_real_cases_decide_where_there_are_any():
-    virtual = one_region(a_score("virtual", 0, "v", 100), 2, [0.9, *[0.1] * 8])
-    real = one_region(a_score("real", 0, "r", 100), 2, [*[0.1] * 8, 0.9])
-    assert tune([virtual, real]).thresholds["WT"] == 0.9
-    assert tune([virtual]).thresholds["WT"] == 0.1
+    virtual = [one_region(a_score("virtual", 0, c, 100), 2, [0.9, *[0.1] * 8]) for c in "ab"]
+    real = [one_region(a_score("real", 0, c, 100), 2, [*[0.1] * 8, 0.9]) for c in "ab"]
+    assert tune([*virtual, *real]).thresholds["WT"] == 0.9
+    assert tune(virtual).thresholds["WT"] == 0.1
