@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -72,13 +71,27 @@ class Windows:
 
     def mask(self, device: torch.device) -> Tensor | None:
         """Additive score mask [windows, 1, N, N], or None where everyone may see everyone."""
-        return _mask(self, str(device))
+        key = ("mask", self.grid, self.window, self.shift, self.mask_padding, str(device))
+        return TABLES[key] if key in TABLES else _kept(key, _mask(self, str(device)))
+
+
+TABLES: dict[tuple, Tensor | None] = {}
+"""Masks and indices by what they depend on, the last `MOST_TABLES`. A compiler looks them up here; `lru_cache` it would
+trace through, and put their making into every forward."""
+
+MOST_TABLES = 64
+
+
+def _kept(key: tuple, table: Tensor | None) -> Tensor | None:
+    if len(TABLES) >= MOST_TABLES:
+        del TABLES[next(iter(TABLES))]
+    TABLES[key] = table
+    return table
 
 
 # Tensors made in inference mode can never be trained with, and these outlive the call that made them.
 
 
-@lru_cache(maxsize=32)
 @torch.inference_mode(False)
 def _mask(windows: Windows, device: str) -> Tensor | None:
     """Tokens see each other if they were neighbours before the roll wrapped round, and padding sees only padding."""
@@ -102,14 +115,18 @@ def _mask(windows: Windows, device: str) -> Tensor | None:
     return torch.where(apart, APART, 0.0).to(device)
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
 def relative_index(window: Triple, largest: int, rule: str, device: str) -> Tensor:
     """Row of the position-bias table for every (query, key) pair of a window, flat [N*N].
 
     The table has one row per offset in (-largest, largest)^3. Rule `published` slices the index of the largest
     window, which for clipped windows confuses offsets; it is needed to reproduce published checkpoints.
     """
+    key = ("index", window, largest, rule, device)
+    return TABLES[key] if key in TABLES else _kept(key, _relative_index(window, largest, rule, device))
+
+
+@torch.inference_mode(False)
+def _relative_index(window: Triple, largest: int, rule: str, device: str) -> Tensor:
     n = math.prod(window)
     basis = (largest,) * 3 if rule == "published" else window
     axes = torch.meshgrid(*(torch.arange(w) for w in basis), indexing="ij")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from DABSegCore.checkpoint import load_checkpoint, write_torch_file
 from DABSegCore.config import PRESETS
 from DABSegCore.devices import half_dtype
 from DABSegCore.errors import InputError
+from DABSegCore.labels import MODALITIES
 from DABSegCore.losses import Objective, joint_loss
 from DABSegCore.models import build_model
 from DABSegCore.training.config import TrainConfig
@@ -76,8 +76,8 @@ class Run:
         """The network as steps call it: compiled where asked, gradients shared between processes."""
         network = self.model
         if self.config.compile:
-            # The cached tables of windows are constants to the compiler, as they should be.
-            warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
+            with torch.no_grad():  # makes the tables of windows; a compiler that finds them new works twice
+                self.average.eval()(torch.zeros(1, len(MODALITIES), *[self.config.patch] * 3, device=self.device))
             network = torch.compile(network, dynamic=False)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True

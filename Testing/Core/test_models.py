@@ -87,13 +87,12 @@ def test_training_gives_deeper_predictions_and_every_parameter_a_gradient():
 @pytest.mark.parametrize("rule", ["fit", "published"])
 def test_a_network_can_be_trained_after_it_was_used(rule):
     """What windows remember must not be tied to the mode in which it was first needed."""
-    windows._mask.cache_clear()
-    relative_index.cache_clear()
+    windows.TABLES.clear()
     model = a_small_model(depths=(2, 1, 1), window_rule=rule)
     x = torch.rand(1, 4, 36, 32, 32)  # shifted windows, and padding to mask
     with torch.inference_mode():
         model(x)
-    assert windows._mask.cache_info().currsize
+    assert {"mask", "index"} == {key[0] for key, table in windows.TABLES.items() if table is not None}
     model.train()(x).logits.square().mean().backward()
     assert model.encoder.stages[0].blocks[1].attention.bias.table.grad.abs().sum() > 0
 
@@ -271,15 +270,28 @@ def test_every_number_has_bounds():
     assert BOUNDS.keys() == {name for name, value in PAPER.__dict__.items() if not isinstance(value, (str, bool))}
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 @pytest.mark.parametrize("config", PROBES, ids=["small", "paper"])
 def test_a_network_compiles_as_one_graph_and_says_the_same(config):
-    """`fullgraph` fails at the first thing the compiler cannot follow; `eager` runs the graph as it is."""
+    """`fullgraph` fails at the first thing the compiler cannot follow; the graph runs as it is and makes no tables."""
     torch.manual_seed(0)
     model, x = build_model(config).train(), torch.rand(1, 4, 32, 32, 32)
-    said = []
-    for network in (model, torch.compile(model, backend="eager", fullgraph=True, dynamic=False)):
+    graphs, said = [], []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    for network in (model, torch.compile(model, backend=keep, fullgraph=True, dynamic=False)):
         torch.manual_seed(1)  # for the paths that are dropped
         said.append(network(x))
     assert torch.equal(said[0].logits, said[1].logits)
     assert torch.equal(said[0].restored, said[1].restored)
+    (graph,) = graphs
+    assert not {torch.arange, torch.meshgrid} & {node.target for node in graph.graph.nodes}
+
+
+def test_tables_of_windows_are_few(monkeypatch):
+    monkeypatch.setattr(windows, "TABLES", {})
+    for largest in range(1, windows.MOST_TABLES + 4):
+        relative_index((1, 1, 1), largest, "fit", "cpu")
+    assert [key[2] for key in windows.TABLES] == list(range(4, windows.MOST_TABLES + 4))
