@@ -17,7 +17,7 @@ import torch
 
 from DABSegCore.errors import InputError
 from DABSegCore.progress import Progress, run_command
-from DABSegCore.training.config import TrainConfig, resolve, resumed
+from DABSegCore.training.config import BEST_STEPS, PAPER_RECIPE, TrainConfig, resolve, resumed
 from DABSegCore.training.loop import train
 from DABSegCore.training.processes import processes
 from DABSegCore.training.run import STATE, read_state
@@ -26,7 +26,8 @@ GROUPS = {
     "data": "data",
     "network": "network",
     "recipe": "recipe (shown: the defaults of `best`; a preset may have its own)",
-    "length": "length (one of --steps, --epochs, --total-minutes; or --max-minutes alone)",
+    "length": "length (one of --steps, --epochs, --total-minutes; or --max-minutes alone; without any "
+    f"{BEST_STEPS} steps, recipe `paper` {PAPER_RECIPE['epochs']:g} epochs)",
     "machine": "machine",
 }
 
