@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,6 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from DABSegCore.devices import resolve_device
 from DABSegCore.errors import InputError
+
+
+PATIENCE = timedelta(hours=1)
+"""How long processes wait for one that still reads cases or validates; `torchrun` ends them at once if one dies."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ def processes(device: str) -> Iterator[Processes]:
         device: As for `resolve_device`; each process on a machine with several GPUs takes the one of its local rank.
 
     Raises:
-        InputError: If the device is absent or one for all, or there are fewer GPUs than processes on this machine.
+        InputError: If the device is absent or one for all, there are fewer GPUs than processes on this machine, or it
+            was not `torchrun` that started them.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -131,6 +137,11 @@ def processes(device: str) -> Iterator[Processes]:
             torch.cuda.set_device(place)  # streams and counts of memory are those of the current device
         yield Processes(place)
         return
+    if "LOCAL_RANK" not in os.environ:
+        raise InputError(
+            f"WORLD_SIZE says {size} processes, but LOCAL_RANK is not set; start them by torchrun, or unset WORLD_SIZE",
+            code="bad-argument",
+        )
     local = int(os.environ["LOCAL_RANK"])
     if device.startswith("cuda:"):
         raise InputError(
@@ -148,7 +159,7 @@ def processes(device: str) -> Iterator[Processes]:
     place = resolve_device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     yield Processes(place, dist.get_rank(), dist.get_world_size(), here)
     dist.destroy_process_group()  # not after a fault: nccl may wait there for the others, and the fault go untold
