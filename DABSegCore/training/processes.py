@@ -18,7 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 from DABSegCore.devices import resolve_device
 from DABSegCore.errors import InputError
 
-
 PATIENCE = timedelta(hours=1)
 """How long processes wait for one that still reads cases or validates; `torchrun` ends them at once if one dies."""
 
