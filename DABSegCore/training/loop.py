@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from DABSegCore.cases import write_split
 from DABSegCore.checkpoint import save_checkpoint
 from DABSegCore.config import PRESETS
 from DABSegCore.devices import is_out_of_memory
@@ -27,9 +28,9 @@ from DABSegCore.training.folder import Parts
 from DABSegCore.training.history import History
 from DABSegCore.training.pictures import draw_curves, draw_panel, missing
 from DABSegCore.training.processes import Processes
-from DABSegCore.training.run import Run, read_state
+from DABSegCore.training.run import STATE, Run, read_state
 from DABSegCore.training.schedule import Clock, Schedule
-from DABSegCore.training.setup import ValidationTwins, find_parts, keep_split, training_cases
+from DABSegCore.training.setup import SPLIT, ValidationTwins, find_parts, training_cases
 from DABSegCore.training.stream import PatchStream, Prefetched
 from DABSegCore.training.validation import Score, mean_dice, score_twin, summarise, tune
 from DABSegCore.volume import write_png
@@ -62,40 +63,54 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
     """
     clock = Clock()  # reading the cases counts, too
     places = group.places(config.batch, config.accumulate)
-    state = read_state(out) if resuming else None
-    reading = progress if group.leads else Progress("quiet", io.StringIO())  # all find the same faults, one tells
-    parts = find_parts(config, out, reading, resuming)
-    cases = training_cases(config, parts, group, reading)
-    twins = ValidationTwins(config, parts, group, reading)
-    schedule = Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"])
-    run = Run(config, group, schedule, resuming=resuming)
-    run.clock = clock
-    if group.leads:
-        for half_written in out.glob(".*.tmp*"):  # by a sitting that was killed
-            half_written.unlink(missing_ok=True)
-    if state is not None:
-        run.restore(state, out)
-    elif group.leads:
-        make_folder(out)
-        keep_split(parts, out)
-        write_bytes(out / "config.json", (json.dumps(config.as_dict(), indent=2) + "\n").encode())
-    patches = Prefetched(PatchStream(cases, config), places, run.step, config.prefetch, group.device)
+    with _memory_told(config, group):
+        state = read_state(out) if resuming else None
+        reading = progress if group.leads else Progress("quiet", io.StringIO())  # all find the same faults, one tells
+        parts = find_parts(config, out, reading, resuming)
+        cases = training_cases(config, parts, group, reading)
+        twins = ValidationTwins(config, parts, group, reading)
+        schedule = Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"])
+        run = Run(config, group, schedule, resuming=resuming)
+        run.clock = clock
+        if state is not None:
+            run.restore(state, out)
+        if group.leads:
+            _open_folder(config, out, parts, resuming)
+        patches = Prefetched(PatchStream(cases, config), places, run.step, config.prefetch, group.device)
+        try:
+            with _signals() as received:
+                Sitting(run, out, parts, twins, patches, progress, received).go_on()
+        finally:
+            patches.close()
+    progress.done(step=run.step, cases_left_out=len(cases.failed), out=str(out))
+    return 128 + received[0] if received else 0
+
+
+@contextmanager
+def _memory_told(config: TrainConfig, group: Processes) -> Iterator[None]:
+    """Say in a sentence when memory runs out, and what takes less of it."""
     try:
-        with _signals() as received:
-            sitting = Sitting(run, out, parts, twins, patches, progress, received)
-            sitting.go_on()
+        yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise InputError(
             f"memory ran out on {group.device} with patches of {config.patch}, {config.batch // group.size} a process; "
-            "go on with --residence memory, or lower --batch or --patch, or raise --accumulate, in another run",
+            "go on with --residence memory or disk, or lower --batch or --patch, or raise --accumulate, in another run",
             code="out-of-memory",
         ) from error
-    finally:
-        patches.close()
-    progress.done(step=run.step, cases_left_out=len(cases.failed), out=str(out))
-    return 128 + received[0] if received else 0
+
+
+def _open_folder(config: TrainConfig, out: Path, parts: Parts, resuming: bool) -> None:
+    """Make a new run's folder, or clear an old one's of what a killed sitting was writing."""
+    if resuming:
+        for name in (STATE, "last.pt", "best.pt"):
+            for half_written in out.glob(f".{name}.*.tmp*"):
+                half_written.unlink(missing_ok=True)
+        return
+    make_folder(out)
+    write_split(out / SPLIT, parts.split())
+    write_bytes(out / "config.json", (json.dumps(config.as_dict(), indent=2) + "\n").encode())
 
 
 class Sitting:
@@ -148,6 +163,7 @@ class Sitting:
                 self._log()
             if run.step % self.config.validate_every == 0:
                 self._validate()
+                self._begin_stage()
             elif time.monotonic() - self._saved > 60 * self.config.save_minutes:
                 self._save()
         self._end(finished=share >= 1)
@@ -216,7 +232,6 @@ class Sitting:
             self._draw_panel(scores)
             self._draw_curves()
         self._save()
-        self._begin_stage()
         self.meter.go_on()
 
     def _scores(self) -> list[Score]:

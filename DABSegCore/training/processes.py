@@ -72,6 +72,13 @@ class Processes:
         dist.all_reduce(value)
         return value / self.size
 
+    def largest(self, value: Tensor) -> Tensor:
+        """Largest over all processes, element by element."""
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return value
+
     def agree(self, elapsed_s: float, stop: bool) -> tuple[float, bool]:
         """One clock and one decision for all: the slowest clock, and to stop if any process wants to."""
         if self.size == 1:

@@ -81,7 +81,6 @@ class Run:
             network = torch.compile(network, dynamic=False)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-            torch.set_float32_matmul_precision("high")
         return self.processes.wrap(network)
 
     def advance(self, parts: list[Patch], share: float) -> dict[str, Tensor]:
@@ -133,15 +132,16 @@ class Run:
 
     def _check(self, loss: Tensor, norm: Tensor, parts: list[Patch]) -> None:
         """Stop at a loss that is no number, skip steps whose gradient is not finite, and stop when they pile up."""
-        finite_loss, finite_gradient = torch.stack([loss.isfinite(), norm.isfinite()]).tolist()
-        if not finite_loss:
-            names = ", ".join(name for patch in parts for name in patch.names)
+        wrong = torch.stack([~loss.isfinite(), ~norm.isfinite()]).float()
+        own_loss, wrong_loss, wrong_gradient = torch.cat([wrong[:1], self.processes.largest(wrong)]).bool().tolist()
+        if wrong_loss:
+            names = ", ".join(name for patch in parts for name in patch.names) if own_loss else "another process"
             raise InputError(
                 f"the loss is not a number at step {self.step}, on patches of {names}; the last checkpoint is "
                 "from before: look at these images, or lower --learning-rate in another run",
                 code="diverged",
             )
-        self.skipped = 0 if finite_gradient else self.skipped + 1
+        self.skipped = self.skipped + 1 if wrong_gradient else 0
         if self.skipped >= MOST_SKIPPED:
             raise InputError(
                 f"{self.skipped} steps in a row had a gradient that is not finite, at step {self.step}; the last "

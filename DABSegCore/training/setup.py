@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from DABSegCore.cases import write_split
 from DABSegCore.devices import available_memory
 from DABSegCore.errors import InputError, packages_for
 from DABSegCore.progress import Progress
@@ -26,7 +25,7 @@ SPLIT = "split.json"
 
 
 def find_parts(config: TrainConfig, out: Path, progress: Progress, resuming: bool) -> Parts:
-    """The real cases of a run by part; a resumed run keeps its split, a new one writes it.
+    """The real cases of a run by part; a resumed run keeps its split.
 
     Raises:
         InputError: As `read_folder`, if there is nothing to train on, or no SciPy to make virtual patients with.
@@ -81,7 +80,8 @@ def _cases(
         names,
         [True] * len(real) + [False] * virtual,
         group.device,
-        residence=config.residence,
+        # Validation is seldom, and the GPU has better things to hold.
+        residence="memory" if part == "validation" and config.residence in ("auto", "device") else config.residence,
         share=group.here,
         on_fault=once,
         on_step=progress.step,
@@ -138,8 +138,3 @@ class ValidationTwins:
         if free is None or 4 * case.bytes * len(self) < FAIR_SHARE * free:
             self._twins[index, severity] = Twin(case.to("cpu"), severity, twin.corrupted.cpu(), twin.sharp.cpu())
         return twin
-
-
-def keep_split(parts: Parts, out: Path) -> None:
-    """Write the split into the run's folder, for `--resume` and for `--split` of another run."""
-    write_split(out / SPLIT, parts.split())

@@ -403,12 +403,12 @@ def short_runs(place, good) -> dict[str, list[object]]:
         ],
         "split": [*short, "--split", place / "one" / "split.json", "--steps", 1, "--out", place / "split"],
         "slice": [
-            *("--data", good, *COMMON, "--batch", 1, "--total-minutes", 0.1, "--max-minutes", 0.01),
+            *("--data", good, *COMMON, "--batch", 1, "--total-minutes", 0.25, "--max-minutes", 0.01),
             *("--warm-up-steps", 0, "--out", place / "slices"),
         ],
         "slice_2": ["--resume", place / "slices", "--max-minutes", 60],
         "slice_3": ["--resume", place / "slices"],
-        "alone": [*short, "--batch", 1, "--max-minutes", 0.1, "--warm-up-steps", 0, "--out", place / "alone"],
+        "alone": [*short, "--batch", 1, "--max-minutes", 0.2, "--warm-up-steps", 0, "--out", place / "alone"],
         "paper": [
             *("--data", good, "--recipe", "paper", "--preset", "small", "--device", "cpu", "--patch", 32),
             *("--steps", 3, "--out", place / "paper"),

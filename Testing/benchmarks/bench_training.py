@@ -59,7 +59,7 @@ def main() -> None:
     """Run the command line."""
     args = _parse()
     with processes(args.device) as group:
-        if group.device.type == "cuda":  # as `Run` has it, for the published network, too
+        if group.device.type == "cuda":  # the published network is to be at its best
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
         cases = _cases(group, args.cases)
