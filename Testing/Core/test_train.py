@@ -472,7 +472,7 @@ def test_a_slice_ends_cleanly_and_says_how_to_go_on(many, place):
     assert go_on not in many.slice_2.err
     assert "finished at step" in many.slice_2.err
     state = read(place / "slices" / "state.pt")
-    assert state["elapsed_s"] >= 60 * 0.1
+    assert state["elapsed_s"] >= 60 * 0.25
     assert f"stopped at step {state['step']};" not in many.slice.err  # the second slice did go on
     (validated,) = {row["step"] for row in read_validation(place / "slices")}
     assert validated == state["step"] == state["validated"]
