@@ -12,9 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from DABSegCore.cases import write_split
 from DABSegCore.checkpoint import save_checkpoint
 from DABSegCore.config import PRESETS
@@ -26,6 +23,7 @@ from DABSegCore.progress import Progress
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.folder import Parts
 from DABSegCore.training.history import History
+from DABSegCore.training.meter import Meter
 from DABSegCore.training.pictures import draw_curves, draw_panel, missing
 from DABSegCore.training.processes import Processes
 from DABSegCore.training.run import STATE, Run, read_state
@@ -163,7 +161,8 @@ class Sitting:
                 self._log()
             if run.step % self.config.validate_every == 0:
                 self._validate()
-                self._begin_stage()
+                if schedule.share(run.step, elapsed_s) < 1:
+                    self._begin_stage()
             elif time.monotonic() - self._saved > 60 * self.config.save_minutes:
                 self._save()
         self._end(finished=share >= 1)
@@ -284,54 +283,6 @@ class Sitting:
             folder = make_folder(self.out / "panels")
             write_png(folder / f"step_{self.run.step:07d}.png", picture)
             self.history.log_picture(self.run.step, "validation", picture)
-
-
-class Meter:
-    """Means over the steps since the last reading, and where their time went.
-
-    Args:
-        run: Where learning rate, clock and device are known.
-        patches: Where waiting for data is counted.
-    """
-
-    def __init__(self, run: Run, patches: Prefetched) -> None:
-        self.run, self.patches = run, patches
-        self._began, self._waited = time.perf_counter(), patches.waited_s
-        self._steps, self._paused = 0, 0.0
-
-    def add(self, log: dict[str, Tensor]) -> None:
-        """Count one step."""
-        self._steps += 1
-        self.run.pending.append(log)
-
-    def pause(self) -> None:
-        """Stop the watch while something else is done."""
-        self._paused = time.perf_counter()
-
-    def go_on(self) -> None:
-        """Let the watch run again."""
-        self._began += time.perf_counter() - self._paused
-
-    def read(self) -> dict[str, float]:
-        """The row of the log; begins anew."""
-        run = self.run
-        mean = {name: torch.stack([log[name] for log in run.pending]).mean(0) for name in run.pending[0]}
-        mean = {name: run.processes.mean(value) for name, value in mean.items()}
-        now, waited = time.perf_counter(), self.patches.waited_s
-        spent = max(now - self._began, 1e-9)
-        row = {
-            "seconds": run.clock.elapsed_s,
-            "learning_rate": run.optimiser.param_groups[0]["lr"],
-            **{name: mean[name].item() for name in ("loss", "seg", "rec")},
-            **{f"dice_{region}": value for region, value in zip(REGIONS, mean["dice"].tolist(), strict=True)},
-            "gain_db": mean["gain_db"].item(),
-            "it_s": self._steps / spent,
-            "wait_share": min(1.0, (waited - self._waited) / spent),
-            "grad_norm": mean["grad_norm"].item(),
-            "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if run.device.type == "cuda" else 0.0,
-        }
-        run.pending, self._steps, self._began, self._waited = [], 0, now, waited
-        return row
 
 
 @contextmanager
