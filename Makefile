@@ -1,7 +1,7 @@
 # Each target makes its own .venv when there is none (or when the dependencies changed), so one command is all.
 #   make demo      a virtual patient moves in the scanner, is restored and segmented; pictures in demo/
 #   make test      the tests
-#   make train-smoke   train on virtual patients for about a minute and see that it learned; train-smoke/curves.png
+#   make train-smoke   train on virtual patients for a minute or two and see that it learned; train-smoke/curves.png
 #   make check     style
 #   make clean     remove what the others made, except .venv
 # Another interpreter: make test PYTHON=python3.12

@@ -1,4 +1,4 @@
-"""Smoke: train on virtual patients for about a minute, and see that something was learned.
+"""Smoke: train on virtual patients for a minute or two, and see that something was learned.
 
     python tools/train_smoke.py [--out train-smoke]
 
