@@ -234,7 +234,7 @@ class Cases:
             self._hold(on_step)
         if len(self.failed) == len(names):
             raise InputError(
-                f"none of the {len(names)} training cases can be used; the sentences above say why", code="no-cases"
+                f"none of the {len(names)} cases can be used; the sentences above say why", code="no-cases"
             )
 
     def __len__(self) -> int:

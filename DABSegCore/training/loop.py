@@ -80,7 +80,7 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
                 Sitting(run, out, parts, twins, patches, progress, received).go_on()
         finally:
             patches.close()
-    progress.done(step=run.step, cases_left_out=len(cases.failed), out=str(out))
+    progress.done(step=run.step, cases_left_out=len(cases.failed) + len(twins.failed), out=str(out))
     return 128 + received[0] if received else 0
 
 

@@ -117,6 +117,11 @@ class ValidationTwins:
         self._mine = [i for i in range(len(self._cases)) if i % group.size == group.rank]
         self._twins: dict[tuple[int, int], Twin] = {}
 
+    @property
+    def failed(self) -> list[str]:
+        """Names of cases that could not be used, so far."""
+        return self._cases.failed
+
     def __len__(self) -> int:
         """How many twins this process scores."""
         return len(self._mine) * len(self._severities)

@@ -287,7 +287,7 @@ def test_cases_none_of_which_can_be_used_are_refused():
         readers, said = [Reader("a"), Reader("bb")], []
         for reader in readers:
             reader.fault = "torn"
-        with pytest.raises(InputError, match="none of the 2 training cases can be used") as fault:
+        with pytest.raises(InputError, match="none of the 2 cases can be used") as fault:
             cases_of(readers, said, residence=residence)
         assert fault.value.code == "no-cases"
         assert said == ["a is left out: torn", "bb is left out: torn"]
