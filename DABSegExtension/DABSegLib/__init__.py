@@ -1,0 +1,1 @@
+"""DABSegLib: the module's own library; nothing in it needs torch, and only `panel` needs Qt."""
