@@ -26,7 +26,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.figure import HEADINGS, case_panel
 from DABSegCore.labels import MODALITIES, REGIONS, regions_from_labels
 from DABSegCore.metrics import psnr, ssim
-from DABSegCore.phantom import BRATS_SHAPE, virtual_patient, write_patient
+from DABSegCore.phantom import BRATS_SHAPE, patient_id, virtual_patient, write_patient
 from DABSegCore.pipeline import Engine, Notebook, Options, load_engine, segment_case
 from DABSegCore.preprocess import apply_windows, prepare
 from DABSegCore.progress import Progress, run_command
@@ -151,7 +151,7 @@ def _make_cases(out: Path, seed: int, severity: int, shape: tuple[int, int, int]
     """Write the sharp patient and the twin who moved; returns both cases by the names of the rows to come."""
     sharp, moved = "sharp", f"motion S{severity}"
     with notes.stage("virtual patient"):
-        case_id = f"Virtual_{seed:03d}"
+        case_id = patient_id(seed)
         folder = _folder(out, sharp) / case_id
         write_patient(folder, virtual_patient(seed, shape), case_id)
         case = find_case(folder)

@@ -23,6 +23,9 @@ from DABSegCore.nifti import decode_nifti, encode_nifti
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """File names read as images; anything else must be a folder with one DICOM series."""
 
+FORMATS = ("nii.gz", "nii", "nrrd")
+"""What a command can be asked to write its volumes as; the first unless it is asked."""
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:

@@ -24,7 +24,7 @@ from DABSegCore.phantom.tumour import (
     label_of,
     on_grid,
 )
-from DABSegCore.volume import Volume, write_volume
+from DABSegCore.volume import FORMATS, Volume, write_volume
 
 BRATS_SHAPE = (155, 240, 240)
 BRAIN_CENTRE = (73.0, 129.0, 119.5)
@@ -72,21 +72,27 @@ def virtual_patient(seed: int, shape: tuple[int, int, int] = BRATS_SHAPE, spacin
     return VirtualPatient(images, label, _affine(shape, spacing_mm))
 
 
-def write_patient(folder: Path, patient: VirtualPatient, case_id: str) -> None:
+def patient_id(seed: int) -> str:
+    """What the patient of a seed is called: Virtual_005."""
+    return f"Virtual_{seed:03d}"
+
+
+def write_patient(folder: Path, patient: VirtualPatient, case_id: str, ending: str = FORMATS[0]) -> None:
     """Write a patient as a BraTS-2020-named case: `<case_id>_t1.nii.gz` ... `<case_id>_seg.nii.gz`.
 
     Args:
         folder: Folder of the case; made if absent.
         patient: The patient.
         case_id: Start of every file name.
+        ending: One of `FORMATS`.
 
     Raises:
         InputError: If the folder cannot be made or a file cannot be written.
     """
     folder = make_folder(folder)
     for modality, image in zip(MODALITIES, patient.images, strict=True):
-        write_volume(folder / f"{case_id}_{modality}.nii.gz", Volume(image, patient.affine))
-    write_volume(folder / f"{case_id}_seg.nii.gz", Volume(patient.label, patient.affine))
+        write_volume(folder / f"{case_id}_{modality}.{ending}", Volume(image, patient.affine))
+    write_volume(folder / f"{case_id}_seg.{ending}", Volume(patient.label, patient.affine))
 
 
 @dataclass(frozen=True)

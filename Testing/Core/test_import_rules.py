@@ -30,7 +30,7 @@ FOUNDATIONS = {  # module: third parties it may import; of the core, only each o
 }
 TORCH_FREE = [
     *("cases", "config", "errors", "figure", "itk", "labels", "metrics", "phantom", "preprocess", "progress"),
-    *("rotation", "volume"),
+    *("rotation", "virtual", "volume"),
 ]
 
 
