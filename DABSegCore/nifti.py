@@ -57,6 +57,27 @@ class Header(NamedTuple):
     srow: tuple[float, ...]
 
 
+class Layout(NamedTuple):
+    """Where in a file that is not gzipped the voxels are, and where in space.
+
+    Args:
+        shape: (D, H, W) = (k, j, i).
+        dtype: As stored, with its byte order.
+        start: Byte of the first voxel.
+        scaling: Slope and intercept that make a stored value an intensity, or None where it is one.
+        affine: (i, j, k) to RAS mm [4, 4], float64: the sform where it is coded, else the qform, else (no orientation
+            in the header) the voxel sizes alone.
+        space: Code of the space the affine leads to: 1 scanner, 2 aligned, 3 Talairach, 4 MNI, 5 other template.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int
+    scaling: tuple[float, float] | None
+    affine: np.ndarray
+    space: int
+
+
 def decode_nifti(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray, int]:
     """Array and affine of a NIfTI file, gzipped or not.
 
@@ -66,14 +87,35 @@ def decode_nifti(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray, int]:
 
     Returns:
         Array [D, H, W] = (k, j, i) in the stored type (float32 where the header scales).
-        Affine [4, 4] from (i, j, k) to RAS mm, float64: the sform where it is coded, else the qform, else (no
-        orientation in the header) the voxel sizes alone.
-        NIfTI's code of the space the affine leads to: 1 scanner, 2 aligned, 3 Talairach, 4 MNI, 5 other template.
+        Affine [4, 4] and code of the space it leads to, as in `Layout`.
 
     Raises:
         InputError: If the file is truncated, corrupted, not NIfTI, not one 3-D volume or not real numbers.
     """
     data = _gunzip(data, name) if data[:2] == b"\x1f\x8b" else data
+    layout = decode_header(data, name)
+    count = math.prod(layout.shape)
+    needed = layout.start + count * layout.dtype.itemsize
+    if len(data) < needed:
+        raise truncated(name, f"{len(data)} of {needed} bytes are there")
+    array = np.frombuffer(data, layout.dtype, count, layout.start).reshape(layout.shape)
+    if layout.scaling is not None:
+        slope, intercept = layout.scaling
+        with np.errstate(over="ignore", invalid="ignore"):  # the reader of the volume looks for what is not finite
+            array = (array * slope + intercept).astype(np.float32)
+    return array, layout.affine, layout.space
+
+
+def decode_header(data: bytes, name: str) -> Layout:
+    """Where the voxels are, so that a large file can be read in pieces.
+
+    Args:
+        data: The first bytes of a file that is not gzipped, 540 or more.
+        name: What to call it in an error.
+
+    Raises:
+        InputError: If the header is truncated, not NIfTI, not of one 3-D volume or not of real numbers.
+    """
     header = _header(data, name)
     size = header.size[:3] if all(n == 1 for n in header.size[3:]) else header.size
     if len(size) != 3 or min(size) < 2:
@@ -85,15 +127,9 @@ def decode_nifti(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray, int]:
             code="unreadable-file",
         )
     dtype = np.dtype(header.order + DTYPES[header.code])
-    start = _start(header, name)
-    needed = start + math.prod(size) * dtype.itemsize
-    if len(data) < needed:
-        raise truncated(name, f"{len(data)} of {needed} bytes are there")
-    array = np.frombuffer(data, dtype, math.prod(size), start).reshape(size[::-1])
-    if header.slope not in (0.0, 1.0) or (header.slope and header.intercept):
-        with np.errstate(over="ignore", invalid="ignore"):  # the reader of the volume looks for what is not finite
-            array = (array * header.slope + header.intercept).astype(np.float32)
-    return array, _affine(header, name), _space(header)
+    scaled = header.slope not in (0.0, 1.0) or (header.slope and header.intercept)
+    scaling = (header.slope, header.intercept) if scaled else None
+    return Layout(size[::-1], dtype, _start(header, name), scaling, _affine(header, name), _space(header))
 
 
 def encode_nifti(array: np.ndarray, affine: np.ndarray, gzipped: bool, space: int = 1) -> bytes:
@@ -106,13 +142,27 @@ def encode_nifti(array: np.ndarray, affine: np.ndarray, gzipped: bool, space: in
         space: Code of the space the affine leads to, as from `decode_nifti`; of both forms, as they are one affine.
     """
     array = np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == bool else array.dtype.newbyteorder("<"))
+    data = encode_header(array.shape, array.dtype, affine, space) + array.tobytes()
+    return gzip.compress(data, compresslevel=1, mtime=0) if gzipped else data
+
+
+def encode_header(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, space: int = 1) -> bytes:
+    """All of a NIfTI-1 file up to its first voxel, so that a large one can be written in pieces.
+
+    Args:
+        shape: (D, H, W) = (k, j, i).
+        dtype: Of the voxels, which follow in C order, little end first.
+        affine: As for `encode_nifti`.
+        space: As for `encode_nifti`.
+    """
     codes = {np.dtype("<" + text): code for code, text in DTYPES.items()}
+    dtype = np.dtype(dtype).newbyteorder("<")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     quaternion, handed = _quaternion(affine[:3, :3] / spacing)
     head = bytearray(352)
     struct.pack_into("<i", head, 0, 348)
-    struct.pack_into("<8h", head, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
-    struct.pack_into("<2h", head, 70, codes[array.dtype], 8 * array.dtype.itemsize)
+    struct.pack_into("<8h", head, 40, 3, *shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<2h", head, 70, codes[dtype], 8 * dtype.itemsize)
     struct.pack_into("<8f", head, 76, handed, *spacing, 0, 0, 0, 0)
     struct.pack_into("<3f", head, 108, 352, 1, 0)
     head[123] = 2  # millimetres
@@ -120,8 +170,7 @@ def encode_nifti(array: np.ndarray, affine: np.ndarray, gzipped: bool, space: in
     struct.pack_into("<6f", head, 256, *quaternion, *affine[:3, 3])
     struct.pack_into("<12f", head, 280, *affine[:3].ravel())
     head[344:348] = b"n+1\0"
-    data = bytes(head) + array.tobytes()
-    return gzip.compress(data, compresslevel=1, mtime=0) if gzipped else data
+    return bytes(head)
 
 
 def not_one_volume(name: str, size: tuple[int, ...]) -> InputError:
