@@ -21,10 +21,11 @@ from DABSegCore.figure import case_panel
 from DABSegCore.files import sha256
 from DABSegCore.inference import Inferred, infer
 from DABSegCore.labels import MODALITIES, REGIONS, labels_from_regions, regions_from_labels
+from DABSegCore.part import Part, kept, part_of, placed
 from DABSegCore.preprocess import Prepared, prepare
 from DABSegCore.progress import Progress
 from DABSegCore.results import digests, own_file, staging
-from DABSegCore.volume import Volume, write_png, write_volume
+from DABSegCore.volume import FORMATS, Volume, write_png, write_volume
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ class Options:
     save_regions: bool = False
     restored: bool = True
     """Write the pseudo-clear volumes."""
+    picture: bool = True
+    """Write a picture of the case."""
+    format: str = FORMATS[0]
+    """What the volumes are written as, one of `FORMATS`."""
+    box: tuple[int, ...] | None = None
+    """D0, D1, H0, H1, W0, W1 in voxels of the reference (half-open): the network looks only there. None: everywhere."""
+
+    def plain(self) -> dict[str, Any]:
+        """The same in JSON's types."""
+        return {**asdict(self), "box": self.box and list(self.box)}
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ class Notebook:
 
 @dataclass(frozen=True)
 class Result:
-    """What the network made of a case, on the reference's grid."""
+    """What the network made of a case, on the reference's grid where nothing else is said."""
 
     label: np.ndarray
     """Label map, uint8 [D, H, W]."""
@@ -91,6 +102,8 @@ class Result:
     """Region probabilities, float32 [R, D, H, W]."""
     pseudo_clear: np.ndarray
     """Restored volumes in the inputs' own intensity units, float32 [M, D, H, W]."""
+    working: np.ndarray
+    """Restored volumes on the working grid, as of [0, 1], float32 [M, d, h, w]."""
 
 
 def load_engine(weights: Path, device: torch.device, progress: Progress, preset: str | None = None) -> Engine:
@@ -126,7 +139,7 @@ def segment_case(
             cannot be written; none of them is left behind then.
     """
     _refuse_own_folder(case, out)
-    facts = reports.identity(case, engine.weights, asdict(options))
+    facts = reports.identity(case, engine.weights, options.plain())
     earlier = reports.read_report(reports.report_path(out, case.case_id))
     if not overwrite and reports.is_done(earlier, facts, out):
         return earlier, "skipped"
@@ -138,15 +151,17 @@ def segment_case(
         loaded = load_case(case, reference=options.reference, on_warning=notes.warn)
     with notes.stage("prepare"):
         prepared = prepare(loaded.images, loaded.reference.affine)
+        part = None if options.box is None else part_of(prepared, options.box)
     with staging(out) as stage:
         with notes.stage("network", announce=False):
-            said = _infer(prepared, engine, options, notes)
-        probabilities, restored = (tensor.numpy() for tensor in (said.probabilities, said.restored))
+            said = _infer(prepared.image if part is None else part.crop(prepared.image), engine, options, notes)
         with notes.stage("write"):
-            result = _on_reference(prepared, probabilities, restored, loaded.reference, engine.meta)
+            result = _on_reference(prepared, said, part, loaded.reference, engine.meta)
             outputs = _write_volumes(stage, case.case_id, result, loaded.reference, options)
-            picture = _picture(prepared, restored, result.label, loaded.label, case.case_id)
-            write_png(stage / f"{case.case_id}.png", picture)
+            if options.picture:
+                outputs.append(f"{case.case_id}.png")
+                picture = _picture(prepared, result, loaded.label, case.case_id)
+                write_png(stage / outputs[-1], picture)
         report = {
             "tool": "DABSeg",
             "notice": reports.NOTICE,
@@ -160,7 +175,7 @@ def segment_case(
             "timings_s": notes.timings_s,
             **_measures(result.label, loaded.label, loaded.reference, engine.meta),
             "warnings": notes.warnings,
-            "outputs": digests(stage, [*outputs, f"{case.case_id}.png"]),
+            "outputs": digests(stage, outputs),
         }
         reports.publish_report(stage, out, report)
     return report, "done"
@@ -207,8 +222,8 @@ def _refuse_own_folder(case: Case, out: Path) -> None:
         )
 
 
-def _infer(prepared: Prepared, engine: Engine, options: Options, notes: Notebook) -> Inferred:
-    """The network's word on a prepared case; its steps become progress, its changes of plan warnings."""
+def _infer(image: np.ndarray, engine: Engine, options: Options, notes: Notebook) -> Inferred:
+    """The network's word on images [M, d, h, w]; its steps become progress, its changes of plan warnings."""
     last = 0
 
     def on_step(done: int, total: int) -> None:
@@ -221,7 +236,7 @@ def _infer(prepared: Prepared, engine: Engine, options: Options, notes: Notebook
 
     return infer(
         engine.model,
-        torch.from_numpy(prepared.image),
+        torch.from_numpy(image),
         device=engine.device,
         window=window_of(engine.meta, options.window),
         tta=options.tta,
@@ -232,12 +247,22 @@ def _infer(prepared: Prepared, engine: Engine, options: Options, notes: Notebook
 
 
 def _on_reference(
-    prepared: Prepared, probabilities: np.ndarray, restored: np.ndarray, reference: Volume, meta: dict[str, Any]
+    prepared: Prepared, said: Inferred, part: Part | None, reference: Volume, meta: dict[str, Any]
 ) -> Result:
-    """Bring what the network said [R, d, h, w], [M, d, h, w] back to the reference's grid and units."""
+    """Bring what the network said, of everything or of a part, back to the reference's grid and units."""
+    probabilities, restored = said.probabilities.numpy(), said.restored.numpy()
+    if part is not None:
+        nowhere = np.zeros((len(probabilities), *prepared.grid.shape), np.float32)
+        probabilities = placed(probabilities, part.around, nowhere)
+        restored = placed(restored, part.around, prepared.image)
     probabilities = prepared.to_reference(probabilities * prepared.brain, "linear")
+    pseudo_clear = prepared.restore_intensity(restored)
+    if part is not None:
+        probabilities = kept(probabilities, part.box, np.zeros_like(probabilities))
+        pseudo_clear = kept(pseudo_clear, part.box, prepared.native)
+        restored = kept(restored, part.inside, prepared.image)
     label = decide(probabilities, meta["thresholds"], _voxel_ml(reference), meta.get("et_min_ml", 0.0))
-    return Result(label, probabilities, prepared.restore_intensity(restored))
+    return Result(label, probabilities, pseudo_clear, restored)
 
 
 def _write_volumes(stage: Path, case_id: str, result: Result, reference: Volume, options: Options) -> list[str]:
@@ -251,8 +276,8 @@ def _write_volumes(stage: Path, case_id: str, result: Result, reference: Volume,
     if options.save_probabilities:
         volumes |= {f"probabilities_{r}": p for r, p in zip(REGIONS, result.probabilities, strict=True)}
     for name, array in volumes.items():
-        write_volume(stage / f"{case_id}_{name}.nii.gz", reference.with_array(array))
-    return [f"{case_id}_{name}.nii.gz" for name in volumes]
+        write_volume(stage / f"{case_id}_{name}.{options.format}", reference.with_array(array))
+    return [f"{case_id}_{name}.{options.format}" for name in volumes]
 
 
 def _measures(label: np.ndarray, truth: np.ndarray | None, reference: Volume, meta: dict[str, Any]) -> dict[str, Any]:
@@ -267,17 +292,15 @@ def _measures(label: np.ndarray, truth: np.ndarray | None, reference: Volume, me
     }
 
 
-def _picture(
-    prepared: Prepared, restored: np.ndarray, label: np.ndarray, truth: np.ndarray | None, case_id: str
-) -> np.ndarray:
+def _picture(prepared: Prepared, result: Result, truth: np.ndarray | None, case_id: str) -> np.ndarray:
     """Slices through the tumour: input, pseudo-clear, outlines (and the reference's), RGB [height, width, 3]."""
 
     def regions(labels: np.ndarray) -> np.ndarray:
         return regions_from_labels(prepared.to_working(labels[None], "nearest")[0])
 
-    clear = (restored * prepared.brain).clip(0, 1)
+    clear = (result.working * prepared.brain).clip(0, 1)
     rows = {"input": prepared.image, "pseudo-clear": clear, "segmentation": prepared.image}
-    outlines = {"segmentation": regions(label)}
+    outlines = {"segmentation": regions(result.label)}
     if truth is not None:
         rows["reference"] = prepared.image
         outlines["reference"] = regions(truth)

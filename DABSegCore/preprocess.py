@@ -8,6 +8,8 @@ The grid is BraTS's: array axes k to superior, j to posterior, i to left, 1 mm, 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +66,24 @@ class WorkingGrid:
         """Take channels from the reference grid [C, D, H, W] to the working grid [C, d, h, w]."""
         crop = _turn(array, self.axes, self.flips)[(slice(None), *self.box)]
         return _zoom(crop, self.shape, self.zoom, order)
+
+    def box_to_working(self, sides: Sequence[tuple[int, int]]) -> list[slice]:
+        """The smallest box of the working grid, of a voxel at least, around one of the reference grid.
+
+        Args:
+            sides: First voxel and the one after the last along D, H and W; what the crop leaves out is left out.
+        """
+        place = []
+        for axis, (crop, edge) in enumerate(zip(self.box, self.shape, strict=True)):
+            first, end = sides[self.axes[axis]]
+            if axis in self.flips:
+                length = self.reference_shape[self.axes[axis]]
+                first, end = length - end, length - first
+            zoom, centre = 1.0 if self.zoom is None else self.zoom[axis], (crop.start + crop.stop) / 2
+            low, high = ((face - centre) * zoom + edge / 2 for face in (first, end))
+            start = min(max(math.floor(low), 0), edge - 1)
+            place.append(slice(start, max(min(math.ceil(high), edge), start + 1)))
+        return place
 
     def to_reference(self, array: np.ndarray, order: str = "linear") -> np.ndarray:
         """Take channels from the working grid [C, d, h, w] back to the reference grid [C, D, H, W], 0 outside."""

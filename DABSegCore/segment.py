@@ -28,6 +28,7 @@ from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.report import report_path, summary_row, write_summary
 from DABSegCore.results import output_folder
+from DABSegCore.volume import FORMATS
 
 SMALLEST_WINDOW = 32
 
@@ -77,6 +78,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     how.add_argument("--tta", action="store_true", help="average over the eight mirror images (8 times slower)")
     how.add_argument("--window", type=int, metavar="N", help="windows of N voxels; 0: whole (default: the weights')")
+    box = ("D0", "D1", "H0", "H1", "W0", "W1")
+    how.add_argument("--box", type=int, nargs=6, metavar=box, help="look only at these voxels of the reference")
     how.add_argument("--autocast", choices=("auto", "off", "bfloat16", "float16"), default="auto")
     how.add_argument("--seed", type=int, default=0, help="for the record: nothing here is left to chance")
     to = parser.add_argument_group("output")
@@ -84,6 +87,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     to.add_argument("--save-probabilities", action="store_true", help="also <case>_probabilities_<region>.nii.gz")
     to.add_argument("--save-regions", action="store_true", help="also <case>_<region>.nii.gz masks")
     to.add_argument("--no-restored", dest="restored", action="store_false", help="no pseudo-clear volumes")
+    to.add_argument("--no-picture", dest="picture", action="store_false", help="no <case>.png")
+    to.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of the volumes written (default: nii.gz)")
     to.add_argument("--overwrite", action="store_true", help="do done cases again")
     to.add_argument("--progress", choices=("bar", "json", "quiet"), default="bar")
     return parser.parse_args(argv)
