@@ -1,0 +1,113 @@
+"""Export: what belongs to a segmentation as files other programs read, named as `DABSegCore.segment` names them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from DABSegCore.errors import InputError
+from DABSegCore.files import make_folder, replacing, write_bytes
+from DABSegCore.labels import REGIONS, labels_from_regions
+from DABSegCore.nifti import decode_nifti, encode_nifti
+from DABSegLib import links, segments
+from DABSegLib.bridge import write_volume_steps
+from DABSegLib.work.runner import Status, Steps
+
+PIECE_BYTES = 1 << 20
+"""Compressed between two looks at the event loop: some 20 ms."""
+
+
+def export_steps(segmentation: Any, folder: Path) -> Steps[list[Path]]:
+    """Write a segmentation and its volumes into a folder.
+
+    `<case>_seg.nii.gz` is a BraTS label map of the segments as they are now, edits included; where segments are not
+    nested, ET counts before TC and TC before WT. Beside it: `<case>_<modality>_pseudo-clear.nii.gz`,
+    `<case>_regions.csv` with the volumes, `<case>_report.json` with what was run.
+
+    Args:
+        segmentation: A segmentation made here.
+        folder: Where to; files of these names are replaced.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: If its volumes are gone from the scene or the folder cannot be written.
+    """
+    reference = segmentation.GetNodeReference(links.REFERENCE)
+    if reference is None:
+        raise InputError(
+            f'"{segmentation.GetName()}" has lost the volume on whose grid it is, but a label map needs a grid; '
+            "save it in the Segmentations module",
+            code="no-reference",
+        )
+    name = _file_name(segmentation.GetName())
+    written = []
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(prefix="dabseg-export-") as temporary:
+        work = Path(temporary)
+        masks = yield from _told(segments.write_masks_steps(segmentation, reference, work), 0.1)
+        label = work / "label.nii"
+        _write_label(masks, label)
+        volumes = {"seg": label}
+        restored = links.connected(segmentation, "pseudo-clear")
+        for modality, volume in restored.items():
+            path = work / f"{modality}.nii"
+            yield from _told(write_volume_steps(volume, path), 0.3)
+            volumes[f"{modality}_pseudo-clear"] = path
+        for number, (what, path) in enumerate(volumes.items()):
+            target = folder / f"{name}_{what}.nii.gz"
+            yield from _told(_compress_steps(path, target), 0.4 + 0.6 * number / len(volumes))
+            written.append(target)
+    write_bytes(folder / f"{name}_regions.csv", _csv(segments.volumes_ml(segmentation)))
+    write_bytes(folder / f"{name}_report.json", json.dumps(links.report_of(segmentation), indent=2).encode())
+    return [*written, folder / f"{name}_regions.csv", folder / f"{name}_report.json"]
+
+
+def _told(steps: Iterator[Any], fraction: float) -> Any:
+    """Take all steps, telling how far the export is; returns what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+        yield Status("Exporting", fraction, None, busy=True)
+
+
+def _write_label(masks: dict[str, Path], path: Path) -> None:
+    """One label map of the region masks."""
+    regions, affine = [], None
+    for region in REGIONS:
+        mask, affine, _ = decode_nifti(masks[region].read_bytes(), region)
+        regions.append(mask != 0)
+    path.write_bytes(encode_nifti(labels_from_regions(np.stack(regions)), affine, gzipped=False))
+
+
+def _compress_steps(source: Path, target: Path) -> Iterator[None]:
+    """Gzip a file piece by piece, whole or not at all."""
+    with replacing(target) as temporary, open(source, "rb") as file, gzip.open(temporary, "wb", 1) as packed:
+        while piece := file.read(PIECE_BYTES):
+            packed.write(piece)
+            yield
+
+
+def _csv(volumes_ml: dict[str, float]) -> bytes:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("region", "volume_ml"))
+    rows.writerows((region, f"{ml:.3f}") for region, ml in volumes_ml.items())
+    return text.getvalue().encode()
+
+
+def _file_name(name: str) -> str:
+    """A node's name as the beginning of a file name."""
+    return re.sub(r"[^\w.-]+", "_", name.removesuffix(" tumour")).strip("_.") or "case"

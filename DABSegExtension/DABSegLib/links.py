@@ -1,0 +1,71 @@
+"""Links: which node belongs to which, kept in the nodes themselves so that a saved scene remembers it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from DABSegCore.labels import MODALITIES
+
+KIND = "DABSeg.Kind"
+"""Attribute of every volume that was made here: motion, pseudo-clear or difference."""
+
+MODALITY = "DABSeg.Modality"
+TRAJECTORY = "DABSeg.Trajectory"
+"""Attribute of a volume with simulated motion: the record that repeats it, as JSON."""
+
+REPORT = "DABSeg.Report"
+"""Attribute of a segmentation: what was run, as JSON."""
+
+SCORES = "DABSeg.Scores"
+"""Attribute of a segmentation: what was measured of it, as JSON."""
+
+SHARP = "DABSeg.Sharp"
+"""Node reference from a volume with simulated motion to the one without."""
+
+ROLES = ("input", "pseudo-clear", "difference")
+REFERENCE = "DABSeg.Reference"
+"""Node reference from a segmentation to the volume on whose grid it is."""
+
+REGION_TABLE, IMAGE_TABLE = "DABSeg.RegionTable", "DABSeg.ImageTable"
+
+
+def is_derived(volume: Any) -> bool:
+    """Whether a volume was made by this module."""
+    return bool(volume.GetAttribute(KIND))
+
+
+def sharp_of(volume: Any) -> Any | None:
+    """The volume that one with simulated motion was made from."""
+    return volume.GetNodeReference(SHARP) if volume is not None else None
+
+
+def trajectory_of(volume: Any) -> dict[str, Any] | None:
+    """The record of the motion that a volume was blurred by, or None."""
+    text = volume.GetAttribute(TRAJECTORY) if volume is not None else None
+    return json.loads(text) if text else None
+
+
+def connect(segmentation: Any, role: str, volumes: Mapping[str, Any]) -> None:
+    """Let a segmentation know its volumes of a role, by modality."""
+    for modality, volume in volumes.items():
+        segmentation.SetNodeReferenceID(_name(role, modality), volume.GetID())
+
+
+def connected(segmentation: Any, role: str) -> dict[str, Any]:
+    """The volumes of a role that are still in the scene, by modality."""
+    found = {modality: segmentation.GetNodeReference(_name(role, modality)) for modality in MODALITIES}
+    return {modality: volume for modality, volume in found.items() if volume is not None}
+
+
+def report_of(segmentation: Any) -> dict[str, Any]:
+    """What was run to make a segmentation; empty where it was not made here."""
+    text = segmentation.GetAttribute(REPORT)
+    return json.loads(text) if text else {}
+
+
+def _name(role: str, modality: str) -> str:
+    if role not in ROLES:
+        raise ValueError(f"a role is one of {', '.join(ROLES)}, not {role!r}")
+    return f"DABSeg.{role}.{modality}"

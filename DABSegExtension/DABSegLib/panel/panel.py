@@ -1,0 +1,119 @@
+"""Panel: the module's widgets put together, kept in step with the scene and with one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+from slicer.util import VTKObservationMixin
+
+from DABSegLib.panel.comparing import ComparingSection
+from DABSegLib.panel.folder import FolderSection
+from DABSegLib.panel.motion import MotionSection
+from DABSegLib.panel.results import ResultsSection
+from DABSegLib.panel.runner import Runner
+from DABSegLib.panel.segmenting import SegmentingSection
+from DABSegLib.panel.torch import TorchSection
+from DABSegLib.panel.volumes import VolumesSection
+
+
+class Panel(VTKObservationMixin):
+    """What the user sees, for as long as the module is shown.
+
+    Args:
+        widget: The module's `ScriptedLoadableModuleWidget`.
+        logic: Its logic, which has the parameter node.
+    """
+
+    def __init__(self, widget: Any, logic: Any) -> None:
+        VTKObservationMixin.__init__(self)
+        self._logic = logic
+        root = slicer.util.loadUI(widget.resourcePath("UI/DABSeg.ui"))
+        widget.layout.addWidget(root)
+        self.ui = slicer.util.childWidgetVariables(root)
+        root.setMRMLScene(slicer.mrmlScene)
+        self.parameters: Any = None
+        self._connection: Any = None
+        self._refreshing = False
+        self.runner = Runner(self.ui, self.refresh)
+        self.torch = TorchSection(self)
+        self.volumes = VolumesSection(self)
+        self.motion = MotionSection(self)
+        self.segmenting = SegmentingSection(self)
+        self.results = ResultsSection(self)
+        self.comparing = ComparingSection(self)
+        self.folder = FolderSection(self)
+        self.sections = (
+            *(self.torch, self.volumes, self.motion, self.segmenting),
+            *(self.results, self.comparing, self.folder),
+        )
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
+        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_changed)
+        self.addObserver(scene, scene.EndImportEvent, self._on_scene_changed)
+        self.enter()
+
+    @property
+    def scene(self) -> Any:
+        """The scene that is shown."""
+        return slicer.mrmlScene
+
+    def enter(self) -> None:
+        """The module is shown: take up what the scene says."""
+        self._bind()
+        if not any(self.volumes.chosen().values()):
+            self.volumes.fill()
+        self.torch.look()
+        self.refresh()
+
+    def exit(self) -> None:
+        """Another module is shown: what runs goes on, the parameters are let go."""
+        if not self.runner.busy:
+            self._unbind()
+
+    def close(self) -> None:
+        """The application ends, or the module is loaded anew."""
+        self.runner.drop()
+        for section in self.sections:
+            section.close()
+        self._unbind()
+        self.removeObservers()
+
+    def refresh(self) -> None:
+        """Let every section show what is so now."""
+        if self.parameters is None or self._refreshing:
+            return
+        self._refreshing = True
+        try:
+            for section in self.sections:
+                section.refresh()
+        finally:
+            self._refreshing = False
+
+    def _bind(self) -> None:
+        """Connect the widgets to the scene's parameter node, which is made when there is none."""
+        self._unbind()
+        self.parameters = self._logic.getParameterNode()
+        self._connection = self.parameters.connectGui(self.ui)
+        self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._on_parameters)
+
+    def _unbind(self) -> None:
+        if self.parameters is None:
+            return
+        self.parameters.disconnectGui(self._connection)
+        self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._on_parameters)
+        self.parameters = None
+
+    def _on_parameters(self, _caller: Any = None, _event: Any = None) -> None:
+        self.refresh()
+
+    def _on_scene_closing(self, _caller: Any = None, _event: Any = None) -> None:
+        """Stop what runs before its nodes are taken away."""
+        self.runner.drop()
+        for section in self.sections:
+            section.forget()
+        self._unbind()
+
+    def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
+        self.enter()

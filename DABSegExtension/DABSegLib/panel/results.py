@@ -1,0 +1,262 @@
+"""Results: segments, tables, 3-D view, difference maps, measures, hand-over and export."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from DABSegCore.labels import MODALITIES
+from DABSegLib import links, segments, tables
+from DABSegLib.difference import add_difference, difference_steps
+from DABSegLib.export import export_steps
+from DABSegLib.panel.section import Section
+from DABSegLib.work import Inputs, Status, score_steps
+
+if TYPE_CHECKING:
+    from DABSegLib.panel.panel import Panel
+
+WATCH_MS = 250
+"""How often edits are looked for; a table that follows within a quarter second follows at once."""
+
+
+class ResultsSection(Section):
+    """Section 4: all about the segmentation that is picked."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self._shown: Any = None
+        self._watch: segments.EditWatch | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(WATCH_MS)
+        self._timer.timeout.connect(self._look_for_edits)
+        self.ui.surfaceCheck.toggled.connect(self._show_surface)
+        self.ui.differenceCheck.toggled.connect(self._show_difference)
+        self.ui.editButton.clicked.connect(self._edit)
+        self.ui.exportButton.clicked.connect(self._export)
+        self.ui.measureButton.clicked.connect(self._measure)
+
+    @property
+    def segmentation(self) -> Any | None:
+        """The segmentation that is picked."""
+        return self.parameters.segmentation
+
+    def take(self, inputs: Inputs, result: Any) -> None:
+        """Show what Apply made; measure it where it can be measured."""
+        links.connect(result.segmentation, "input", inputs.volumes)
+        links.connect(result.segmentation, "pseudo-clear", result.pseudo_clear)
+        result.segmentation.SetNodeReferenceID(links.REFERENCE, inputs.volumes[inputs.reference].GetID())
+        self.parameters.segmentation = result.segmentation
+        self.ui.resultsSection.collapsed = self.ui.compareSection.collapsed = False
+        slicer.util.setSliceViewerLayers(background=inputs.volumes[inputs.reference], fit=True)
+        self.panel.comparing.follow()
+        if self._can_measure():
+            self._measure()
+
+    def set_truth(self, segmentation: Any) -> None:
+        """Pick a reference segmentation."""
+        self.parameters.truth = segmentation
+
+    def set_sharp(self, volumes: dict[str, Any]) -> None:
+        """Pick the volumes without motion, by modality."""
+        for modality, volume in volumes.items():
+            setattr(self.parameters, f"{modality}Sharp", volume)
+
+    def sharp(self) -> dict[str, Any]:
+        """The volumes without motion that are picked, by modality."""
+        picked = {modality: getattr(self.parameters, f"{modality}Sharp") for modality in MODALITIES}
+        return {modality: volume for modality, volume in picked.items() if volume is not None}
+
+    def refresh(self) -> None:
+        segmentation = self.segmentation
+        if segmentation is not self._shown:
+            self._show(segmentation)
+        there, idle = segmentation is not None, not self.runner.busy
+        self.ui.surfaceCheck.enabled = there
+        self.ui.differenceCheck.enabled = idle and there and bool(links.connected(segmentation, "pseudo-clear"))
+        self.ui.editButton.enabled = there
+        for button, ready in ((self.ui.exportButton, there), (self.ui.measureButton, self._can_measure())):
+            button.enabled = self.runner.owns(button) or (idle and ready)
+
+    def forget(self) -> None:
+        self._timer.stop()
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = self._shown = None
+
+    def _show(self, segmentation: Any | None) -> None:
+        """Watch another segmentation, and show its tables."""
+        self.forget()
+        self._shown = segmentation
+        for view in (self.ui.regionTable, self.ui.imageTable):
+            view.visible = False
+        self.ui.reportLabel.visible = segmentation is not None
+        self.ui.differenceCheck.checked = bool(segmentation) and bool(links.connected(segmentation, "difference"))
+        if segmentation is None:
+            return
+        self.ui.surfaceCheck.checked = segments.is_surface_shown(segmentation)
+        self._watch = segments.EditWatch(segmentation, self._edited)
+        self._timer.start()
+        self._fill_tables()
+        self.ui.reportLabel.text = _about(links.report_of(segmentation))
+
+    def _fill_tables(self) -> None:
+        """Write both tables from what is known of the segmentation."""
+        segmentation, scores = self.segmentation, _scores(self.segmentation)
+        rows = [
+            {"region": name, "volume_ml": ml, **scores.get("regions", {}).get(name, {})}
+            for name, ml in segments.volumes_ml(segmentation).items()
+        ]
+        table = segmentation.GetNodeReference(links.REGION_TABLE)
+        table = tables.region_table(self.panel.scene, table, rows, name=f"{segmentation.GetName()} regions")
+        segmentation.SetNodeReferenceID(links.REGION_TABLE, table.GetID())
+        _show_table(self.ui.regionTable, table)
+        images = scores.get("images")
+        if images:
+            table = segmentation.GetNodeReference(links.IMAGE_TABLE)
+            table = tables.image_table(self.panel.scene, table, images, name=f"{segmentation.GetName()} images")
+            segmentation.SetNodeReferenceID(links.IMAGE_TABLE, table.GetID())
+            _show_table(self.ui.imageTable, table)
+
+    def _look_for_edits(self) -> None:
+        if self._watch is not None:
+            self._watch.poll(time.monotonic())
+
+    def _edited(self) -> None:
+        """After an edit: new volumes, and no measures of what is no longer there."""
+        scores = _scores(self.segmentation)
+        if scores.pop("regions", None):
+            _keep_scores(self.segmentation, scores)
+            self.runner.say(_("The segments were changed: Measure gives their Dice and HD95 again."))
+        self._fill_tables()
+
+    def _show_surface(self, on: bool) -> None:
+        if self.segmentation is not None and segments.is_surface_shown(self.segmentation) != on:
+            segments.show_surface(self.segmentation, on)
+
+    def _show_difference(self, on: bool) -> None:
+        """Make the difference maps, or take them away again."""
+        segmentation = self.segmentation
+        if segmentation is None or self.runner.busy:
+            return
+        there = links.connected(segmentation, "difference")
+        if on and not there:
+            steps = _difference_steps(self.panel.scene, segmentation)
+            self.runner.start(steps, None, self._difference_made, _("Difference maps"))
+        elif not on and there:
+            self.panel.comparing.leave_out("difference")
+            for volume in there.values():
+                self.panel.scene.RemoveNode(volume)
+            self.panel.comparing.follow()
+
+    def _difference_made(self, volumes: dict[str, Any]) -> None:
+        links.connect(self.segmentation, "difference", volumes)
+        self.panel.comparing.follow()
+
+    def _can_measure(self) -> bool:
+        """Whether there is a truth to compare with."""
+        if self.segmentation is None:
+            return False
+        pairs = links.connected(self.segmentation, "pseudo-clear").keys() & self.sharp().keys()
+        return self.parameters.truth is not None or bool(pairs)
+
+    def _measure(self, *_args: Any) -> None:
+        button = self.ui.measureButton
+        if not self.pressed(button):
+            return
+        segmentation = self.segmentation
+        steps = score_steps(
+            self.panel.scene,
+            segmentation,
+            self.parameters.truth,
+            sharp=self.sharp(),
+            corrupted=links.connected(segmentation, "input"),
+            restored=links.connected(segmentation, "pseudo-clear"),
+            reference_node=segmentation.GetNodeReference(links.REFERENCE),
+            on_log=self.runner.log,
+        )
+        self.runner.start(steps, button, lambda scores: self._measured(segmentation, scores), _("Measure"))
+
+    def _measured(self, segmentation: Any, scores: dict[str, Any]) -> None:
+        _keep_scores(segmentation, scores)
+        if segmentation is self.segmentation:
+            self._fill_tables()
+
+    def _edit(self, *_args: Any) -> None:
+        """Open the segments in Segment Editor, over the volume on whose grid they are."""
+        segmentation = self.segmentation
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor.setSegmentationNode(segmentation)
+        reference = segmentation.GetNodeReference(links.REFERENCE)
+        if reference is not None:
+            editor.setSourceVolumeNode(reference)
+
+    def _export(self, *_args: Any) -> None:
+        button = self.ui.exportButton
+        if not self.pressed(button):
+            return
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for the results"))
+        if folder:
+            steps = export_steps(self.segmentation, Path(folder))
+            self.runner.start(steps, button, self._exported, _("Export"))
+
+    def _exported(self, paths: list[Path]) -> None:
+        text = _("{count} files are in {folder}.")
+        self.runner.say(text.format(count=len(paths), folder=paths[0].parent))
+
+
+def _difference_steps(scene: Any, segmentation: Any) -> Generator[Status, None, dict[str, Any]]:
+    """Difference maps of all modalities; they enter the scene together."""
+    inputs, restored = links.connected(segmentation, "input"), links.connected(segmentation, "pseudo-clear")
+    pairs = {modality: (inputs[modality], restored[modality]) for modality in inputs.keys() & restored.keys()}
+    made: dict[str, Any] = {}
+    for modality in (m for m in MODALITIES if m in pairs):
+        steps = difference_steps(*pairs[modality])
+        try:
+            while True:
+                next(steps)
+                yield Status(_("Difference maps"), len(made) / len(pairs), None, True)
+        except StopIteration as end:
+            made[modality] = end.value
+    for modality, volume in made.items():
+        add_difference(scene, volume, *pairs[modality])
+    return made
+
+
+def _show_table(view: Any, table: Any) -> None:
+    """Show a table without scroll bars."""
+    view.setMRMLTableNode(table)
+    view.visible = True
+    view.resizeColumnsToContents()
+    rows = view.model().rowCount()
+    height = view.horizontalHeader().height + sum(view.rowHeight(row) for row in range(rows))
+    view.setFixedHeight(height + 4)
+
+
+def _scores(segmentation: Any) -> dict[str, Any]:
+    """What was measured of a segmentation, as `DABSegCore.score` writes it."""
+    return json.loads(segmentation.GetAttribute(links.SCORES) or "{}")
+
+
+def _keep_scores(segmentation: Any, scores: dict[str, Any]) -> None:
+    segmentation.SetAttribute(links.SCORES, json.dumps(scores))
+
+
+def _about(report: dict[str, Any]) -> str:
+    """One line on how a segmentation was made."""
+    if not report:
+        return _("Not made by DABSeg.")
+    weights = report["weights"]
+    seconds = report.get("timings_s", {}).get("total")
+    text = _("Made by DABSeg {version} with {preset} weights {hash} on {device}")
+    words = text.format(
+        version=report["version"], preset=weights["preset"], hash=weights["sha256"][:8], device=report["device"]
+    )
+    return words + (_(" in {seconds:.0f} s.").format(seconds=seconds) if seconds else ".")

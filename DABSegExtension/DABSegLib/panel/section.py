@@ -1,0 +1,47 @@
+"""Section: what the panel's sections have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from DABSegLib.panel.panel import Panel
+
+
+class Section:
+    """A part of the panel.
+
+    Args:
+        panel: The whole, with the widgets (`ui`), the settings (`parameters`) and the `runner`.
+    """
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+        self.ui = panel.ui
+        self.runner = panel.runner
+
+    @property
+    def parameters(self) -> Any:
+        """The panel's settings, as they are in the scene."""
+        return self.panel.parameters
+
+    def refresh(self) -> None:
+        """Show what is so now; called on every change, so it must be quick."""
+
+    def forget(self) -> None:
+        """Let go of every node: the scene is about to be closed."""
+
+    def close(self) -> None:
+        """Let go of everything: the panel is about to go."""
+        self.forget()
+
+    def can_start(self, button: Any) -> bool:
+        """Whether a button may be pressed as far as the runner goes: nothing runs, or it stops what it started."""
+        return not self.runner.busy or self.runner.owns(button)
+
+    def pressed(self, button: Any) -> bool:
+        """Whether a press is meant to start something; if not, it has stopped what that button had started."""
+        if self.runner.owns(button):
+            self.runner.cancel()
+            return False
+        return not self.runner.busy
