@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NoReturn, TextIO, get_args
 
 from DABSegCore.errors import InputError
+from DABSegCore.orphan import end_with_parent
 
 Mode = Literal["bar", "json", "quiet"]
 
@@ -132,13 +133,15 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
     """Run a command line and leave the process: `if __name__ == "__main__": run_command(main)`.
 
     Bad input is one sentence on stderr (with `--progress json` an error event on stdout as well) and exit
-    code 2, Ctrl-C is 130, and anything else is our bug: it keeps its traceback and exit code 1.
+    code 2, Ctrl-C is 130, and anything else is our bug: it keeps its traceback and exit code 1. Started by another
+    program that said so (DABSEG_PARENT), a command ends with it.
 
     Args:
         main: Takes the arguments (None: those of the process), returns the exit code.
         argv: Handed to `main`.
     """
     try:
+        end_with_parent()
         try:
             code = main(argv)
         finally:

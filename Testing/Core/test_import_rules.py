@@ -24,6 +24,7 @@ FOUNDATIONS = {  # module: third parties it may import; of the core, only each o
     "config": set(),
     "errors": set(),
     "files": set(),
+    "orphan": set(),
     "progress": set(),
     "labels": {"numpy"},
     "rotation": {"numpy"},
