@@ -109,7 +109,7 @@ def case_name(names: Mapping[str, str]) -> str:
     """
     cases = {_case(text) for text in names.values()}
     if len(cases) == 1 and None not in cases:
-        return _as_file_name(cases.pop() or "")
+        return _as_file_name(str(cases.pop()))
     texts = [_plain(text) for text in names.values()]
     shared = os.path.commonprefix(texts)
     if any(text[len(shared) : len(shared) + 1].isalnum() for text in texts):  # it ends within a word
