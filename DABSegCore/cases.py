@@ -86,6 +86,12 @@ def case_from_paths(
     return Case(case_id or _shared_name(paths.values()) or paths["t1ce"].absolute().parent.name, paths, segmentation)
 
 
+def kind_of(path: str | Path) -> str | None:
+    """What an image is by its name: a modality, "seg", or None where the name does not say it."""
+    match = _match(Path(path))
+    return None if match is None else ENDINGS[match["ending"].lower()]
+
+
 def find_case(folder: str | Path) -> Case:
     """The case whose files lie in a folder, by their names of 2020 or 2023.
 

@@ -17,7 +17,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from DABSegCore.cases import Case, case_folders, case_from_paths, find_case
+from DABSegCore.arguments import add_input, check_input, one_case
+from DABSegCore.cases import Case, case_folders
 from DABSegCore.checkpoint import shipped_weights
 from DABSegCore.cohort import count_failures, exit_code, run_cohort
 from DABSegCore.config import PRESETS
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: If the command line, the weights or the only case are bad.
     """
     args = _parse(argv)
-    _check_input(args)
+    _check(args)
     with output_folder(args.out):
         return _run(args)
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     """What the command line asks for. Returns the exit code."""
     folders = case_folders(args.data, exclude=args.out) if args.data is not None else []
-    case = None if args.data is not None else find_case(args.case) if args.case else _case_from_paths(args)
+    case = None if args.data is not None else one_case(args)
     engine = load_engine(_weights(args), resolve_device(args.device), Progress(args.progress), args.preset)
     if case is None:
         return _segment_all(folders, engine, args)
@@ -64,13 +65,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Restore motion-blurred brain-tumour MRI and outline the tumour (research use only).",
         allow_abbrev=False,
     )
-    what = parser.add_argument_group("input: one of --case, --data, or all four modalities")
-    what.add_argument("--case", type=Path, metavar="FOLDER", help="folder with the four modalities of one case")
-    what.add_argument("--data", type=Path, metavar="FOLDER", help="folder of case folders")
-    for modality in MODALITIES:
-        what.add_argument(f"--{modality}", type=Path, metavar="PATH", help="image file or DICOM series folder")
-    what.add_argument("--segmentation", type=Path, metavar="PATH", help="with these: label map to compare with")
-    what.add_argument("--case-id", metavar="NAME", help="with these: how result names begin (default: from the files)")
+    what = add_input(parser)
     what.add_argument("--reference", choices=MODALITIES, default="t1ce", help="whose grid the results are on")
     how = parser.add_argument_group("network")
     how.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint (default: the one that ships)")
@@ -94,46 +89,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _check_input(args: argparse.Namespace) -> None:
-    """Refuse anything but one kind of input, before the weights are read."""
-    paths = [m for m in MODALITIES if getattr(args, m)]
-    asked = [name for name, given in (("--case", args.case), ("--data", args.data), ("--t1 ...", paths)) if given]
-    if len(asked) != 1:
-        raise InputError(
-            f"one input is needed, but {' and '.join(asked) or 'none'} was given; "
-            "use --case FOLDER, or --data FOLDER, or --t1 --t1ce --t2 --flair",
-            code="bad-argument",
-        )
-    alone = [name for name in ("segmentation", "case_id") if getattr(args, name) is not None]
-    if alone and not paths:
-        raise InputError(
-            f"--{alone[0].replace('_', '-')} goes with --t1 --t1ce --t2 --flair, but {asked[0]} was given, whose file "
-            "names say it; leave it out or name the four images",
-            code="bad-argument",
-        )
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what is wrong with the words alone, before the weights are read."""
+    check_input(args)
     if args.window is not None and args.window != 0 and args.window < SMALLEST_WINDOW:
         raise InputError(
             f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels, or 0 for all",
             code="bad-argument",
         )
-
-
-def _case_from_paths(args: argparse.Namespace) -> Case:
-    """The case of four modalities named one by one."""
-    paths = {modality: getattr(args, modality) for modality in MODALITIES if getattr(args, modality)}
-    missing = [f"--{modality}" for modality in MODALITIES if modality not in paths]
-    if missing:
-        raise InputError(
-            f"{' and '.join(missing)} missing, but all four modalities are needed; give each a path",
-            code="missing-modality",
-        )
-    if args.case_id is not None and (
-        not args.case_id or Path(args.case_id).name != args.case_id or "\\" in args.case_id
-    ):
-        raise InputError(
-            f"--case-id {args.case_id!r} begins file names, so it must be one; leave out slashes", "bad-argument"
-        )
-    return case_from_paths(**paths, segmentation=args.segmentation, case_id=args.case_id)
 
 
 def _weights(args: argparse.Namespace) -> Path:

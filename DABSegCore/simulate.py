@@ -3,10 +3,11 @@
     python -m DABSegCore.simulate --case CASE_FOLDER --out TWINS --severity 2
     python -m DABSegCore.simulate --data FOLDER_OF_CASES --out TWINS --severity 3 --seed 7 --modalities t1 flair
     python -m DABSegCore.simulate --case CASE_FOLDER --out AGAIN --replay TWINS/CASE/trajectory.json
+    python -m DABSegCore.simulate --t1 T1.nii.gz --t1ce DICOM_FOLDER --t2 T2.nrrd --flair FLAIR.mha --out TWINS
 
-A twin is the folder TWINS/<case>: the same file names, geometry and intensity scale (float32), the segmentation
-copied, and trajectory.json. A complete twin of the same images and options is skipped, so a killed run is simply
-started again. Research use only.
+A twin is the folder TWINS/<case>: the same file names (those of BraTS 2020 where the images have others), geometry and
+intensity scale (float32), the segmentation copied, and trajectory.json. A complete twin of the same images and options
+is skipped, so a killed run is simply started again. Research use only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from DABSegCore.cases import Case, case_folders, find_case
+from DABSegCore.arguments import add_input, check_input, one_case
+from DABSegCore.cases import Case, case_folders
 from DABSegCore.cohort import count_failures, exit_code, run_cohort
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
@@ -26,6 +28,7 @@ from DABSegCore.motion import PRESETS, SEVERITIES
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.results import output_folder
 from DABSegCore.twin import Request, read_record, write_twin
+from DABSegCore.volume import FORMATS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,15 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: If the command line or the only case is bad.
     """
     args = _parse(argv)
+    check_input(args)
     progress = Progress(args.progress)
     given = {option.name: getattr(args, option.name) for option in fields(Request) if hasattr(args, option.name)}
     replay = _replay(args, given)
     if given.get("seed", 0) < 0:
         raise InputError(f"--seed {given['seed']} is negative; use 0 or more", code="bad-argument")
     request = Request(**{**given, "modalities": tuple(given.get("modalities", MODALITIES))})
-    twin = partial(
-        write_twin, out=args.out, request=request, progress=progress, replay=replay, overwrite=args.overwrite
-    )
+    options = {"replay": replay, "ending": args.format, "overwrite": args.overwrite}
+    twin = partial(write_twin, out=args.out, request=request, progress=progress, **options)
     with output_folder(args.out):
         return _run(args, twin, progress)
 
@@ -55,7 +58,7 @@ def _run(args: argparse.Namespace, twin: Callable[[Case], tuple[dict[str, Any], 
         outcomes = run_cohort(folders, lambda case: _tell(*twin(case), progress), progress)
         progress.done(cases=len(outcomes), failures=count_failures(outcomes))
         return exit_code(outcomes)
-    record, status = twin(find_case(args.case))
+    record, status = twin(one_case(args))
     _tell(record, status, progress)
     progress.done(case_id=record["case_id"], status=status, out=str(args.out / record["case_id"]))
     return 0
@@ -68,10 +71,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Corrupt brain-tumour MRI by simulated head motion (research use only).",
         allow_abbrev=False,
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--case", type=Path, metavar="FOLDER", help="folder with the four modalities of one case")
-    what.add_argument("--data", type=Path, metavar="FOLDER", help="folder of case folders")
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the twins")
+    add_input(parser)
+    to = parser.add_argument_group("output")
+    to.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the twins")
+    to.add_argument("--format", choices=FORMATS, help="of the files written (default: that of each image)")
     how = parser.add_argument_group("motion", argument_default=argparse.SUPPRESS)
     how.add_argument("--severity", type=int, choices=tuple(SEVERITIES), help="level 0 to 4 (default: 2)")
     how.add_argument("--preset", choices=PRESETS, help="annulus, or shaw: Shaw et al. 2019, which has no levels")
@@ -79,8 +82,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     how.add_argument("--axis", type=int, choices=(0, 1, 2), help="phase-encode axis: 0 = k, 1 = j, 2 = i (drawn)")
     how.add_argument("--modalities", nargs="+", choices=MODALITIES, help="corrupt these only; the others are copied")
     how.add_argument("--replay", type=Path, metavar="FILE", help="repeat the motion of this trajectory.json")
-    parser.add_argument("--overwrite", action="store_true", help="do complete twins again")
-    parser.add_argument("--progress", choices=("bar", "json", "quiet"), default="bar")
+    to.add_argument("--overwrite", action="store_true", help="do complete twins again")
+    to.add_argument("--progress", choices=("bar", "json", "quiet"), default="bar")
     return parser.parse_args(argv)
 
 

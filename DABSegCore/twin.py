@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from DABSegCore import __version__
-from DABSegCore.cases import Case
+from DABSegCore.cases import Case, kind_of
 from DABSegCore.errors import InputError
 from DABSegCore.files import read_bytes, sha256, write_bytes
 from DABSegCore.labels import MODALITIES
@@ -51,9 +51,10 @@ def write_twin(
     progress: Progress,
     *,
     replay: Mapping[str, Any] | None = None,
+    ending: str | None = None,
     overwrite: bool = False,
 ) -> tuple[dict[str, Any], str]:
-    """Write the corrupted twin of a case to `out / case_id`, under the same file names.
+    """Write the corrupted twin of a case to `out / case_id`, under the same file names where they name a case.
 
     Each modality is corrupted in its own voxel grid. Voxels that are 0 in it and in all modalities on that grid stay 0.
 
@@ -63,6 +64,7 @@ def write_twin(
         request: The motion wanted; not looked at in a replay.
         progress: One step per modality.
         replay: Record of an earlier twin whose motion is repeated.
+        ending: What all files are written as, one of `FORMATS`; None for what each image is stored as.
         overwrite: Do again what is complete.
 
     Returns:
@@ -77,16 +79,16 @@ def write_twin(
     inputs = {modality: sha256(path) for modality, path in case.paths.items()}
     wanted = {"created_by": f"DABSegCore {__version__}", "case_id": case.case_id, "inputs": inputs}
     wanted["request"] = _plain(request) if replay is None else replay["request"]
+    names = _twin_names(case, ending)
     found = find_record(folder / RECORD, _is_sound)
     if found is not None and not overwrite:
-        if _is_done(found, wanted, replay, folder):
+        if _is_done(found, wanted, replay, folder) and set(_files(found)) == set(names.values()):
             return found, "skipped"
         _refuse_another_case(found, inputs, folder)
     if replay is not None and replay["inputs"] != inputs:
         progress.warn(f"the images of {case.case_id} are not those of the record: same motion, other bytes")
     volumes = {modality: _read(path, progress) for modality, path in case.paths.items()}
     progress.stage(f"motion {case.case_id}", len(MODALITIES))
-    names = {modality: _twin_name(path) for modality, path in case.paths.items()}
     entries: dict[str, Any] = {}
     with staging(out) as stage:
         for modality in case.paths:
@@ -96,7 +98,9 @@ def write_twin(
             entries[modality] = {"file": names[modality], **entry}
             progress.step(modality=modality, **{key: entry[key] for key in ("psnr_db", "msi_mm") if key in entry})
         record = {"format": FORMAT, "version": 1, **wanted, "modalities": entries}
-        record["segmentation"] = _copy_segmentation(case, stage)
+        record["segmentation"] = names.get("seg")
+        if case.segmentation is not None:  # which motion leaves valid
+            _copy(case.segmentation, read_labels(case.segmentation), stage / names["seg"])
         record["outputs"] = digests(stage, _files(record))
         write_bytes(stage / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
         publish(stage, folder, RECORD, record["outputs"], _files(found) if found else ())
@@ -199,10 +203,21 @@ def _read(path: Path, progress: Progress) -> Volume:
     return volume
 
 
-def _twin_name(path: Path) -> str:
-    """File name of a twin: the same, or .mha for what is read but not written as such (.mhd, DICOM folders)."""
-    suffix = image_suffix(path)
-    return path.name if suffix in WRITABLE else path.name[: len(path.name) - len(suffix)] + ".mha"
+def _twin_names(case: Case, ending: str | None) -> dict[str, str]:
+    """File names of a twin by modality and, where there is a label map, "seg".
+
+    The same as those of the case, with .mha for what is read but not written as such (.mhd, DICOM folders). Where they
+    would not make a case folder (`a/image.nii`, `b/image.nii`) they are named after the case as in BraTS 2020.
+    """
+    paths = case.paths | ({} if case.segmentation is None else {"seg": case.segmentation})
+    kept = all(kind_of(path) == kind for kind, path in paths.items())
+    names = {}
+    for kind, path in paths.items():
+        own = image_suffix(path)
+        suffix = f".{ending}" if ending else own if own in WRITABLE else ".mha"
+        stem = path.name[: len(path.name) - len(own)] if kept else f"{case.case_id}_{kind}"
+        names[kind] = path.name if kept and suffix == own else stem + suffix
+    return names
 
 
 def _write_modality(
@@ -245,12 +260,3 @@ def _copy(path: Path, volume: Volume, target: Path) -> None:
         write_bytes(target, read_bytes(path))
     else:
         write_volume(target, volume)
-
-
-def _copy_segmentation(case: Case, stage: Path) -> str | None:
-    """Copy the label map, which motion leaves valid; returns its name."""
-    if case.segmentation is None:
-        return None
-    name = _twin_name(case.segmentation)
-    _copy(case.segmentation, read_labels(case.segmentation), stage / name)
-    return name

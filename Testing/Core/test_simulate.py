@@ -356,3 +356,79 @@ def test_a_real_case_loses_what_its_level_says(real_cases, tmp_path):
     assert simulate("--case", folder, "--out", tmp_path, "--severity", 2) == 0
     decibels = [entry["psnr_db"] for entry in record_of(tmp_path / folder.name)["modalities"].values()]
     assert 20 < np.mean(decibels) < 26
+
+
+def four_paths(folder: Path) -> list[str | Path]:
+    """The images of a case named one by one."""
+    return [word for modality, path in find_case(folder).paths.items() for word in (f"--{modality}", path)]
+
+
+def test_four_paths_give_the_twin_that_their_folder_gives(a_case_folder, tmp_path):
+    case = find_case(a_case_folder)
+    simulate("--case", a_case_folder, "--out", tmp_path / "folder")
+    simulate(*four_paths(a_case_folder), "--segmentation", case.segmentation, "--out", tmp_path / "paths")
+    assert digests(tmp_path / "folder") == digests(tmp_path / "paths")
+    simulate(*four_paths(a_case_folder), "--case-id", "another", "--out", tmp_path / "paths")
+    twin = tmp_path / "paths" / "another"
+    assert find_case(twin).segmentation is None
+    assert record_of(twin)["case_id"] == "another"  # which decides the motion
+    assert not np.array_equal(image(twin, "t1").array, image(tmp_path / "folder" / a_case_folder.name, "t1").array)
+
+
+def test_names_that_make_no_case_become_those_of_brats(a_case_folder, tmp_path):
+    words: list[str | Path] = []
+    for modality in MODALITIES:
+        path = tmp_path / modality / "image.nii"
+        path.parent.mkdir()
+        write_volume(path, image(a_case_folder, modality))
+        words += [f"--{modality}", path]
+    simulate(*words, "--case-id", "b", "--modalities", "t1", "--out", tmp_path / "out")
+    assert set(digests(tmp_path / "out" / "b")) == {*(f"b_{m}.nii" for m in MODALITIES), "trajectory.json"}
+    assert np.array_equal(image(tmp_path / "out" / "b", "t2").array, image(a_case_folder, "t2").array)
+    assert not np.array_equal(image(tmp_path / "out" / "b", "t1").array, image(a_case_folder, "t1").array)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nrrd"])
+def test_all_files_of_a_twin_come_in_the_format_asked_for(a_case_folder, tmp_path, ending):
+    if ending == "nrrd":
+        pytest.importorskip("SimpleITK")
+    simulate("--case", a_case_folder, "--out", tmp_path / "own", "--modalities", "t1")
+    simulate("--case", a_case_folder, "--out", tmp_path / "out", "--modalities", "t1", "--format", ending)
+    own, twin = (tmp_path / name / a_case_folder.name for name in ("own", "out"))
+    kinds = (*MODALITIES, "seg")
+    assert set(digests(twin)) == {*(f"{a_case_folder.name}_{kind}.{ending}" for kind in kinds), "trajectory.json"}
+    for modality in MODALITIES:
+        assert np.array_equal(image(own, modality).array, image(twin, modality).array)
+    labels = (read_volume(find_case(folder).segmentation).array for folder in (own, twin))
+    assert np.array_equal(*labels)
+    simulate(
+        "--case", a_case_folder, "--out", tmp_path / "again", "--replay", own / "trajectory.json", "--format", ending
+    )
+    assert (
+        digests(tmp_path / "again")[f"{twin.name}/{twin.name}_t1.{ending}"] == digests(twin)[f"{twin.name}_t1.{ending}"]
+    )
+
+
+def test_another_format_makes_a_twin_again(a_case_folder, tmp_path):
+    words = ("--case", a_case_folder, "--out", tmp_path / "out", "--severity", 0)
+    simulate(*words)
+    first = digests(tmp_path / "out")
+    simulate(*words, "--format", "nii")
+    assert not any(name.endswith(".gz") for name in digests(tmp_path / "out"))
+    simulate(*words)
+    assert digests(tmp_path / "out") == first
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "none was given"),
+        (("--case", "a", "--data", "b"), "--case and --data was given"),
+        (("--case", "a", "--case-id", "b"), "--case-id goes with"),
+        (("--t1", "a"), "--t1ce and --t2 and --flair missing"),
+    ],
+)
+def test_inputs_that_contradict_each_other(tmp_path, words, said):
+    with pytest.raises(InputError, match=said):
+        simulate(*words, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
