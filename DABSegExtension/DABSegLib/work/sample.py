@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from DABSegLib.work.runner import OnLog, Steps
+from DABSegCore.cases import find_case
+from DABSegCore.labels import MODALITIES
+from DABSegLib import bridge, links, segments
+from DABSegLib.scratch import scratch_folder
+from DABSegLib.work.entry import all_or_none
+from DABSegLib.work.files import remove_steps, told
+from DABSegLib.work.follow import follow_steps
+from DABSegLib.work.runner import OnLog, Status, Steps
 
 
 @dataclass(frozen=True)
@@ -38,5 +46,32 @@ def sample_steps(
         spacing_mm: Voxel edge; None: as the command has it.
         on_log: Told what the process tells.
     """
-    raise NotImplementedError
-    yield
+    choices = ["--seed", str(seed), "--format", "nii"]
+    if shape is not None:
+        choices += ["--shape", *map(str, shape)]
+    if spacing_mm is not None:
+        choices += ["--spacing-mm", str(spacing_mm)]
+    with scratch_folder() as folder:
+        yield from follow_steps(
+            ["DABSegCore.virtual", *choices, "--out", str(folder / "out")], folder / "job", on_log=on_log
+        )
+        volumes, truth = yield from _load_steps(next((folder / "out").iterdir()))
+        yield from remove_steps(folder, Status("Showing the patient", 0.99, busy=True))
+    with all_or_none(scene):
+        for modality, node in volumes.items():
+            node.SetAttribute(links.MODALITY, modality)
+            bridge.add_volume(scene, node, None, kind=None, source=None)
+        segments.add_segmentation(scene, truth, volumes["t1ce"])
+    return SampleResult(volumes, truth)
+
+
+def _load_steps(patient: Path) -> Steps[tuple[dict[str, Any], Any]]:
+    """Read a case folder of `.nii` files into nodes that are in no scene."""
+    case = find_case(patient)
+    volumes = {}
+    for number, modality in enumerate(MODALITIES):
+        status = Status("Loading the patient", 0.9 + 0.02 * number, busy=True)
+        steps = bridge.volume_node_steps(case.paths[modality], f"{case.case_id}_{modality}", None)
+        volumes[modality] = yield from told(steps, status)
+    steps = segments.segmentation_steps(case.segmentation, volumes["t1ce"], f"{case.case_id} truth")
+    return volumes, (yield from told(steps, Status("Loading the truth", 0.98, busy=True)))

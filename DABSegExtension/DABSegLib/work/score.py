@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from DABSegLib.work.runner import OnLog, Steps
+from DABSegCore.errors import InputError
+from DABSegCore.files import read_bytes
+from DABSegLib import segments
+from DABSegLib import truth as truths
+from DABSegLib.bridge import write_volume_steps
+from DABSegLib.naming import TITLES
+from DABSegLib.scratch import scratch_folder
+from DABSegLib.work.files import remove_steps, told
+from DABSegLib.work.follow import follow_steps
+from DABSegLib.work.runner import OnLog, Status, Steps
 
 
 def score_steps(
@@ -37,5 +48,59 @@ def score_steps(
     Raises:
         InputError: If an input is bad.
     """
-    raise NotImplementedError
-    yield
+    picked = [node for node in (segmentation, truth) if node is not None]
+    compared = [modality for modality in sharp if modality in corrupted and modality in restored]
+    images = {modality: (sharp[modality], corrupted[modality], restored[modality]) for modality in compared}
+    nodes = [reference_node, *picked, *(node for three in images.values() for node in three)]
+    with scratch_folder() as folder:
+        options, names = [], {}
+        if len(picked) == 2:
+            options += yield from _region_steps(segmentation, truth, reference_node, folder, names)
+        for modality, three in images.items():
+            options += yield from _image_steps(modality, three, folder, names)
+        if not options:
+            return {"regions": {}, "images": {}}
+        yield from follow_steps(
+            ["DABSegCore.score", *options, "--out", str(folder / "scores.json")],
+            folder / "job",
+            names=names,
+            on_log=on_log,
+            check=lambda: _check_still_in(scene, nodes),
+        )
+        scores = json.loads(read_bytes(folder / "scores.json"))
+        yield from remove_steps(folder, Status("Comparing", 1.0, busy=True))
+    return {"regions": scores.get("regions", {}), "images": scores.get("images", {})}
+
+
+def _region_steps(
+    segmentation: Any, truth: Any, reference_node: Any, folder: Path, names: dict[str, str]
+) -> Steps[list[str]]:
+    """Write the masks of both that have the same name; returns the options that compare them."""
+    status = Status("Reading the segments", 0.02, busy=True)
+    ours = yield from told(segments.write_masks_steps(segmentation, reference_node, folder), status)
+    theirs = yield from told(truths.masks_steps(truth, reference_node, folder), status)
+    options: list[str] = []
+    for region in (region for region in ours if region in theirs):
+        options += ["--region", region, str(ours[region]), str(theirs[region])]
+        names |= {str(ours[region]): f"{segmentation.GetName()} {region}"}
+        names |= {str(theirs[region]): f"{truth.GetName()} {region}"}
+    return options
+
+
+def _image_steps(modality: str, nodes: tuple[Any, Any, Any], folder: Path, names: dict[str, str]) -> Steps[list[str]]:
+    """Write three volumes of a modality; returns the option that compares them."""
+    options = ["--image", modality]
+    for kind, node in zip(("sharp", "corrupted", "restored"), nodes, strict=True):
+        path = folder / f"{kind}_{modality}.nii"
+        yield from told(write_volume_steps(node, path), Status(f"Reading {TITLES[modality]}", 0.03, busy=True))
+        names[str(path)] = node.GetName()
+        options.append(str(path))
+    return options
+
+
+def _check_still_in(scene: Any, nodes: list[Any]) -> None:
+    """Refuse to go on for nodes that are no longer there."""
+    if any(node.GetScene() is not scene for node in nodes):
+        raise InputError(
+            "what was to be compared left the scene in the meantime; load it again and start anew", code="inputs-gone"
+        )

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from DABSegCore.files import read_bytes
+from DABSegCore.labels import MODALITIES
+from DABSegLib import bridge, links, segments
+from DABSegLib.home import shipped_weights
+from DABSegLib.scratch import scratch_folder
+from DABSegLib.work.entry import all_or_none
+from DABSegLib.work.files import as_options, remove_steps, told, write_steps
+from DABSegLib.work.follow import Ended, follow_steps
 from DABSegLib.work.inputs import Inputs
-from DABSegLib.work.runner import OnLog, Steps
+from DABSegLib.work.runner import OnLog, Status, Steps
 
 
 @dataclass(frozen=True)
@@ -51,5 +61,87 @@ def segment_steps(
     Raises:
         InputError: If an input is bad.
     """
-    raise NotImplementedError
-    yield
+    begun = time.perf_counter()
+    choices = _choices(inputs, weights, device, tta, roi)
+    with scratch_folder() as folder:
+        paths = yield from write_steps(inputs.volumes, folder / "in")
+        exported = time.perf_counter()
+        ended = yield from follow_steps(
+            ["DABSegCore.segment", *as_options(paths), *choices, "--out", str(folder / "out")],
+            folder / "job",
+            names={str(path): inputs.names[modality] for modality, path in paths.items()},
+            on_log=on_log,
+            check=lambda: inputs.check_still_in(scene),
+        )
+        loaded = time.perf_counter()
+        report = json.loads(read_bytes(folder / "out" / f"{inputs.case_id}_report.json"))
+        segmentation, pseudo_clear = yield from _load_steps(folder / "out", inputs)
+        yield from remove_steps(folder, Status("Showing the results", 0.99, busy=True))
+    inputs.check_still_in(scene)
+    report = _report(report, inputs, ended.told.warnings)
+    with all_or_none(scene):
+        _enter(scene, inputs, segmentation, pseudo_clear)
+        now = time.perf_counter()
+        timings_s = {"export": exported - begun, **_shares(ended), "import": now - loaded, "total": now - begun}
+        report["timings_s"] = {stage: round(seconds, 3) for stage, seconds in timings_s.items()}
+        segmentation.SetAttribute(links.REPORT, json.dumps(report, separators=(",", ":"), ensure_ascii=False))
+    return SegmentResult(segmentation, pseudo_clear, report, report["timings_s"])
+
+
+def _choices(inputs: Inputs, weights: Path | None, device: str, tta: bool, roi: Any | None) -> list[str]:
+    """What is asked of the command, besides the files."""
+    options = ["--case-id", inputs.case_id, "--reference", inputs.reference, "--device", device]
+    options += ["--weights", str((weights or shipped_weights()).absolute()), "--format", "nii", "--no-picture"]
+    if tta:
+        options.append("--tta")
+    if roi is not None:
+        options += ["--box", *map(str, bridge.box_of_roi(roi, inputs.reference_node))]
+    return options
+
+
+def _load_steps(out: Path, inputs: Inputs) -> Steps[tuple[Any, dict[str, Any]]]:
+    """Read the results into nodes that are in no scene."""
+    case_id, reference = inputs.case_id, inputs.reference_node
+    status = Status("Loading the segments", 0.9, busy=True)
+    steps = segments.segmentation_steps(out / f"{case_id}_seg.nii", reference, f"{case_id} tumour")
+    segmentation = yield from told(steps, status)
+    pseudo_clear = {}
+    for number, modality in enumerate(MODALITIES):
+        status = Status("Loading the pseudo-clear volumes", 0.92 + 0.015 * number, busy=True)
+        name = f"{inputs.names[modality]}_pseudo-clear (synthetic)"
+        steps = bridge.volume_node_steps(out / f"{case_id}_{modality}_pseudo-clear.nii", name, reference)
+        pseudo_clear[modality] = yield from told(steps, status)
+    return segmentation, pseudo_clear
+
+
+def _enter(scene: Any, inputs: Inputs, segmentation: Any, pseudo_clear: dict[str, Any]) -> None:
+    """Put the results into the scene, each knowing what it was made of."""
+    reference = inputs.reference_node
+    for modality, node in pseudo_clear.items():
+        node.SetAttribute(links.MODALITY, modality)
+        bridge.add_volume(scene, node, reference, kind="pseudo-clear", source=inputs.volumes[modality])
+    segments.add_segmentation(scene, segmentation, reference)
+    links.connect(segmentation, "input", inputs.volumes)
+    links.connect(segmentation, "pseudo-clear", pseudo_clear)
+    segmentation.SetNodeReferenceID(links.REFERENCE, reference.GetID())
+
+
+def _report(report: dict[str, Any], inputs: Inputs, warnings: list[str]) -> dict[str, Any]:
+    """The report without temporary files, in the names of the scene."""
+    named = {m: {"name": inputs.names[m], "sha256": report["inputs"][m]["sha256"]} for m in MODALITIES}
+    kept = {key: value for key, value in report.items() if key != "outputs"}
+    return {**kept, "inputs": named, "warnings": warnings}
+
+
+def _shares(ended: Ended) -> dict[str, float]:
+    """Seconds of the child's start, load, network and write, by the times of its events."""
+    began = ended.told.began
+    first = began.get("", ended.ended)
+    network = began.get("network", first)
+    write = began.get("write", ended.ended)
+    return {
+        "start": first - ended.started,
+        "load": network - first,
+        "network": write - network,
+        "write": ended.ended - write,
+    }

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from DABSegCore.files import read_bytes, write_bytes
 from DABSegCore.labels import MODALITIES
+from DABSegLib import bridge, links
+from DABSegLib.scratch import scratch_folder
+from DABSegLib.work.entry import all_or_none
+from DABSegLib.work.files import as_options, remove_steps, told, write_steps
+from DABSegLib.work.follow import follow_steps
 from DABSegLib.work.inputs import Inputs
-from DABSegLib.work.runner import OnLog, Steps
+from DABSegLib.work.runner import OnLog, Status, Steps
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,52 @@ def simulate_steps(
     Raises:
         InputError: If an input is bad.
     """
-    raise NotImplementedError
-    yield
+    choices = ["--severity", str(severity), "--seed", str(seed), "--modalities", *modalities]
+    if axis is not None:
+        choices += ["--axis", str(axis)]
+    with scratch_folder() as folder:
+        paths = yield from write_steps(inputs.volumes, folder / "in")
+        if replay is not None:
+            write_bytes(folder / "replay.json", json.dumps(replay).encode())
+            choices = ["--replay", str(folder / "replay.json")]
+        command = ["DABSegCore.simulate", *as_options(paths), "--case-id", inputs.case_id, *choices]
+        yield from follow_steps(
+            [*command, "--format", "nii", "--out", str(folder / "out")],
+            folder / "job",
+            names={str(path): inputs.names[modality] for modality, path in paths.items()},
+            on_log=on_log,
+            check=lambda: inputs.check_still_in(scene),
+        )
+        record = json.loads(read_bytes(folder / "out" / inputs.case_id / "trajectory.json"))
+        made = yield from _load_steps(folder / "out" / inputs.case_id, record, inputs)
+        yield from remove_steps(folder, Status("Showing the volumes", 0.99, busy=True))
+    inputs.check_still_in(scene)
+    with all_or_none(scene):
+        for modality, node in made.items():
+            _enter(scene, node, modality, inputs.volumes[modality], record)
+    return SimulateResult({modality: made.get(modality, inputs.volumes[modality]) for modality in MODALITIES}, record)
 
 
 def sharp_of(volume: Any) -> Any | None:
     """The volume without motion that a blurred one was made of, if it still is in the scene."""
-    raise NotImplementedError
+    return links.sharp_of(volume)
+
+
+def _load_steps(twin: Path, record: Mapping[str, Any], inputs: Inputs) -> Steps[dict[str, Any]]:
+    """Read the blurred volumes into nodes that are in no scene, each on the grid of its own sharp one."""
+    blurred = [modality for modality in MODALITIES if record["modalities"][modality]["trajectory"] is not None]
+    made = {}
+    for number, modality in enumerate(blurred):
+        status = Status("Loading the blurred volumes", 0.9 + 0.09 * number / len(blurred), busy=True)
+        path = twin / record["modalities"][modality]["file"]
+        steps = bridge.volume_node_steps(path, f"{inputs.names[modality]}_motion", inputs.volumes[modality])
+        made[modality] = yield from told(steps, status)
+    return made
+
+
+def _enter(scene: Any, node: Any, modality: str, sharp: Any, record: Mapping[str, Any]) -> None:
+    """Put a blurred volume into the scene, with what made it."""
+    node.SetAttribute(links.MODALITY, modality)
+    node.SetAttribute(links.TRAJECTORY, json.dumps(record, separators=(",", ":"), ensure_ascii=False))
+    bridge.add_volume(scene, node, sharp, kind="motion", source=sharp)
+    node.SetNodeReferenceID(links.SHARP, sharp.GetID())

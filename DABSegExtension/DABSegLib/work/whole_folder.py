@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from DABSegLib.scratch import scratch_folder
+from DABSegLib.work.follow import follow_steps
 from DABSegLib.work.runner import OnLog, Steps
+
+TIDY_UP_S = 5.0
+"""What a cancelled run is given to put its unfinished case away."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,11 @@ def folder_steps(
     Raises:
         InputError: If a folder is bad.
     """
-    raise NotImplementedError
-    yield
+    with scratch_folder() as folder:
+        for number, command in enumerate(_commands(data, out, severity, weights, device, tta)):
+            ended = yield from follow_steps(command, folder / f"job{number}", on_log=on_log, grace_s=TIDY_UP_S)
+    done = ended.told.done or {}
+    return FolderResult(int(done["cases"]), int(done["failures"]), out)
 
 
 def folder_command(
@@ -61,4 +72,23 @@ def folder_command(
     tta: bool = False,
 ) -> str:
     """What does the same in a terminal, in the repository's folder: one command a line."""
-    raise NotImplementedError
+    program = "python" if os.name != "nt" else "py"
+    commands = [[program, "-m", *command] for command in _commands(data, out, severity, weights, device, tta)]
+    return "\n".join(map(subprocess.list2cmdline if os.name == "nt" else shlex.join, commands))
+
+
+def _commands(
+    data: Path, out: Path, severity: int | None, weights: Path | None, device: str, tta: bool
+) -> list[list[str]]:
+    """What is run, one after the other: module and options."""
+    data, out = data.absolute(), out.absolute()
+    commands = []
+    if severity is not None:
+        blurred = out / "motion"
+        commands.append(
+            ["DABSegCore.simulate", "--data", str(data), "--out", str(blurred), "--severity", str(severity)]
+        )
+        data = blurred
+    command = ["DABSegCore.segment", "--data", str(data), "--out", str(out), "--device", device]
+    command += ["--weights", str(weights.absolute())] if weights is not None else []
+    return [*commands, [*command, "--tta"] if tta else command]

@@ -1,0 +1,61 @@
+"""Files: the volumes of a work into temporary files, and these away again, step by step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from DABSegLib.bridge import write_volume_steps
+from DABSegLib.naming import TITLES
+from DABSegLib.work.follow import START
+from DABSegLib.work.runner import Status, Steps
+
+T = TypeVar("T")
+
+
+def write_steps(volumes: Mapping[str, Any], folder: Path) -> Steps[dict[str, Path]]:
+    """Write each volume to `folder/<modality>.nii`.
+
+    Args:
+        volumes: Modality -> volume node.
+        folder: Made when absent.
+
+    Returns:
+        Modality -> file.
+
+    Raises:
+        InputError: If one cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {modality: folder / f"{modality}.nii" for modality in volumes}
+    for number, (modality, node) in enumerate(volumes.items()):
+        status = Status(f"Reading {TITLES.get(modality, modality)}", START.low * number / len(volumes), busy=True)
+        yield from told(write_volume_steps(node, paths[modality]), status)
+    return paths
+
+
+def as_options(paths: Mapping[str, Path]) -> list[str]:
+    """Files of modalities as words of a command line."""
+    return [word for modality, path in paths.items() for word in (f"--{modality}", str(path))]
+
+
+def told(steps: Iterator[Any] | Generator[Any, None, T], status: Status) -> Steps[T]:
+    """Steps that tell nothing, with a status at each; returns what they return. Closed, they are closed too."""
+    with contextlib.closing(steps) as open_steps:  # type: ignore[type-var]
+        while True:
+            try:
+                next(open_steps)
+            except StopIteration as end:
+                return end.value
+            yield status
+
+
+def remove_steps(folder: Path, status: Status) -> Steps[None]:
+    """Remove the files of a folder one by one: large ones take their time."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with contextlib.suppress(OSError):  # the folder's own end tries again
+                path.unlink()
+            yield status
