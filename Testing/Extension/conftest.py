@@ -1,8 +1,11 @@
-"""Fixtures of the module's tests: a fresh real MRML scene, and the module's own folder on the path."""
+"""Fixtures of the module's tests: a fresh real MRML scene, the opened panel, and patience with the event loop."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +23,50 @@ def scene() -> Any:
     from standins.mrml import fresh_scene
 
     return fresh_scene()
+
+
+@pytest.fixture
+def application() -> Any:
+    """The stand-in for `slicer.app`; with it `import qt`, `import ctk` and Slicer's Python modules work."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+    from standins import application, dialogs
+
+    dialogs.forget()
+    return application.install()
+
+
+@pytest.fixture
+def panel(application: Any, scene: Any) -> Iterator[Any]:
+    """The module's opened panel on a fresh scene; nothing it started outlives the test."""
+    from standins.application import close_module, open_module
+    from standins.processes import children
+
+    before = children()
+    widget = open_module(scene)
+    yield widget
+    close_module(widget)
+    left = _gone_within(lambda: children() - before, timeout_s=5)
+    assert not left, f"child processes outlive the panel: {left}"
+
+
+def _gone_within(left: Callable[[], set[int]], timeout_s: float) -> set[int]:
+    """What is still there when the time is over."""
+    end = time.monotonic() + timeout_s
+    while left() and time.monotonic() < end:
+        time.sleep(0.02)
+    return left()
+
+
+@pytest.fixture
+def wait_until(application: Any) -> Callable[..., None]:
+    """`wait_until(condition, timeout_s)`: the event loop runs until the condition holds; fails when it does not."""
+
+    def wait(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end, f"not so within {timeout_s} s: {condition}"
+            application.processEvents()
+            time.sleep(0.002)
+
+    return wait
