@@ -22,6 +22,17 @@ LABELMAP = "Binary labelmap"
 """Slicer's name for segments as voxels."""
 
 
+def crop(array: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """Where (k, j, i) the box around all that is not zero begins, and the box; nothing of nothing."""
+    corner = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(array.any(axis=others)).tolist() or [0, -1]
+        array = array[(slice(None),) * axis + (slice(inside[0], inside[-1] + 1),)]
+        corner.append(inside[0])
+    return tuple(corner), array
+
+
 def check_labelmaps(node: Any) -> None:
     """Refuse a segmentation that has other representations only, such as one read from surfaces."""
     segmentation = node.GetSegmentation()

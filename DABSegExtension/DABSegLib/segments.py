@@ -22,7 +22,7 @@ from DABSegCore.nifti import decode_nifti
 from DABSegLib.bridge import put_beside
 from DABSegLib.edits import EditWatch as EditWatch
 from DABSegLib.geometry import parent_matrix
-from DABSegLib.masks import LABELMAP, check_labelmaps, segment_array, segment_volume, union_steps, write_mask
+from DABSegLib.masks import LABELMAP, check_labelmaps, crop, segment_array, segment_volume, union_steps, write_mask
 from DABSegLib.regions import TUMOUR_REGIONS, Region, terminology
 
 FILL_OPACITY = 0.2
@@ -48,7 +48,7 @@ def segmentation_steps(label_path: Path, reference_node: Any, name: str) -> Gene
     label, _, _ = decode_nifti(read_bytes(label_path), str(label_path))
     _check_shape(label.shape, reference_node, label_path)
     yield
-    corner, label = _crop(label)
+    corner, label = crop(label)
     label = canonical_labels(label)
     yield
     to_ras = vtk.vtkMatrix4x4()
@@ -57,7 +57,7 @@ def segmentation_steps(label_path: Path, reference_node: Any, name: str) -> Gene
     node.SetName(name)
     for region in TUMOUR_REGIONS.values():
         mask = np.isin(label, REGION_LABELS[region.name])
-        start, mask = _crop(mask)
+        start, mask = crop(mask)
         origin = tuple(a + b for a, b in zip(corner, start, strict=True))
         _add_segment(node.GetSegmentation(), region, labelmap(mask, origin, to_ras))
         yield
@@ -184,17 +184,6 @@ def _check_shape(shape: tuple[int, ...], reference_node: Any, path: Path) -> Non
             f"{' x '.join(map(str, expected))}; give the label map that was made for this volume",
             code="other-grid",
         )
-
-
-def _crop(array: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
-    """Where (k, j, i) the box around all that is not zero begins, and the box; nothing of nothing."""
-    corner = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(array.any(axis=others)).tolist() or [0, -1]
-        array = array[(slice(None),) * axis + (slice(inside[0], inside[-1] + 1),)]
-        corner.append(inside[0])
-    return tuple(corner), array
 
 
 def _add_segment(segmentation: Any, region: Region, image: Any) -> None:
