@@ -1,11 +1,14 @@
-"""Metrics: overlap of masks (Dice) and likeness of images (PSNR, SSIM), each with its empty case stated."""
+"""Metrics: agreement of masks (Dice, sensitivity, HD95) and of images (PSNR, SSIM), each with its empty case stated."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from DABSegCore.errors import packages_for
 
+_HD95_ONE_EMPTY_MM = 373.13
 _SSIM_SIGMA = 1.5  # voxels
 _SSIM_RADIUS = 5  # an 11-voxel window, as in Wang et al. 2004
 _K1, _K2 = 0.01, 0.03
@@ -28,6 +31,58 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     prediction, reference = np.asarray(prediction, bool), np.asarray(reference, bool)
     total = np.count_nonzero(prediction) + np.count_nonzero(reference)
     return 2.0 * np.count_nonzero(prediction & reference) / total if total else 1.0
+
+
+def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the reference that was found, |A and B| / |B|.
+
+    Args:
+        prediction: Mask, bool [D, H, W].
+        reference: Mask, same shape.
+
+    Returns:
+        0 to 1; NaN when the reference is empty.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _same_shape(prediction, reference)
+    prediction, reference = np.asarray(prediction, bool), np.asarray(reference, bool)
+    there = np.count_nonzero(reference)
+    return np.count_nonzero(prediction & reference) / there if there else float("nan")
+
+
+@packages_for("HD95")
+def hd95(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """95th percentile Hausdorff distance: how far the surfaces lie apart, but for the worst 5 % of them.
+
+    A surface is the voxels of a mask with one of the six neighbours outside it; beyond the volume all is outside. Each
+    surface voxel has a distance to the nearest one of the other surface, centre to centre. Of these the 95th percentile
+    is taken from prediction to reference and back, and the larger of the two counts, as in MONAI.
+
+    Args:
+        prediction: Mask, bool [D, H, W].
+        reference: Mask, same shape.
+        spacing_mm: Voxel edge lengths in (i, j, k) order, as `Volume.spacing_mm`.
+
+    Returns:
+        Millimetres; 0 when both masks are empty, 373.13 (the diagonal of the BraTS grid, as in its rankings) when only
+        one is.
+
+    Raises:
+        ValueError: If the shapes differ.
+        InputError: If SciPy is not installed.
+    """
+    from scipy.spatial import cKDTree
+
+    _same_shape(prediction, reference)
+    masks = np.asarray(prediction, bool), np.asarray(reference, bool)
+    empty = [not mask.any() for mask in masks]
+    if any(empty):
+        return 0.0 if all(empty) else _HD95_ONE_EMPTY_MM
+    ours, theirs = (_surface(mask) * np.array(spacing_mm)[::-1] for mask in masks)
+    there, back = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
+    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 
 def psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
@@ -87,6 +142,16 @@ def ssim(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = Non
     return float(likeness[inside[box]].mean())
 
 
+def _surface(mask: np.ndarray) -> np.ndarray:
+    """Indices of the voxels of a mask with one of six neighbours outside it [N, 3]; not for an empty mask."""
+    box = _box(mask)
+    padded = np.pad(mask[box], 1)
+    inner = padded.copy()
+    for axis in range(3):
+        inner &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)  # what comes round is padding
+    return np.argwhere(padded & ~inner) - 1 + [side.start for side in box]
+
+
 def _local_mean(array: np.ndarray) -> np.ndarray:
     """Gaussian-weighted mean around every voxel [D, H, W]."""
     from scipy import ndimage
@@ -96,7 +161,13 @@ def _local_mean(array: np.ndarray) -> np.ndarray:
 
 def _box_with_margin(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
     """The part of the volume that the masked voxels' windows can see."""
-    return tuple(slice(max(int(index.min()) - margin, 0), int(index.max()) + 1 + margin) for index in mask.nonzero())
+    return tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in _box(mask))
+
+
+def _box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around a mask [D, H, W] that is not empty."""
+    seen = (mask.any(axis=(1, 2)), mask.any(axis=(0, 2)), mask.any(axis=(0, 1)))
+    return tuple(slice(int(ends[0]), int(ends[-1]) + 1) for ends in map(np.flatnonzero, seen))
 
 
 def _same_shape(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) -> None:

@@ -31,7 +31,7 @@ FOUNDATIONS = {  # module: third parties it may import; of the core, only each o
 }
 TORCH_FREE = [
     *("cases", "config", "errors", "figure", "itk", "labels", "metrics", "phantom", "preprocess", "progress"),
-    *("rotation", "virtual", "volume"),
+    *("arguments", "rotation", "score", "virtual", "volume"),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from DABSegCore.metrics import dice, psnr, ssim
+from DABSegCore.metrics import dice, hd95, psnr, sensitivity, ssim
 
 
 def mask(*voxels: tuple[int, int, int]) -> np.ndarray:
@@ -33,6 +33,77 @@ def test_dice_of_empty_masks():
     assert dice(mask(), mask()) == 1.0
     assert dice(mask((0, 0, 0)), mask()) == 0.0
     assert dice(mask(), mask((0, 0, 0))) == 0.0
+
+
+def test_sensitivity_by_hand():
+    three = mask((0, 0, 0), (0, 0, 1), (0, 0, 2))
+    two = mask((0, 0, 2), (3, 3, 3))
+    assert sensitivity(three, two) == 0.5
+    assert sensitivity(two, three) == pytest.approx(1 / 3)
+    assert sensitivity(mask(), two) == 0
+    assert np.isnan(sensitivity(two, mask()))
+
+
+def test_hd95_of_two_voxels_is_their_distance_in_mm():
+    first, second = mask((0, 0, 0)), mask((1, 2, 3))
+    assert hd95(first, second, (1, 1, 1)) == pytest.approx(np.sqrt(1 + 4 + 9))
+    spacing_mm = (0.5, 2.0, 3.0)  # of i, j, k: of the last, the middle and the first array axis
+    assert hd95(first, second, spacing_mm) == pytest.approx(np.sqrt((1 * 3) ** 2 + (2 * 2) ** 2 + (3 * 0.5) ** 2))
+    assert hd95(second, second, spacing_mm) == 0
+
+
+def test_hd95_of_empty_masks():
+    assert hd95(mask(), mask(), (1, 1, 1)) == 0
+    assert hd95(mask((0, 0, 0)), mask(), (1, 1, 1)) == hd95(mask(), mask((0, 0, 0)), (1, 1, 1)) == 373.13
+
+
+def test_hd95_passes_over_the_worst_twentieth():
+    """A line of 21 voxels and one of 20, side by side: one voxel sticks out by 1 mm, and it is 1 of 21."""
+    short, long = np.zeros((2, 2, 30), bool), np.zeros((2, 2, 30), bool)
+    short[0, 0, :20], long[0, 0, :21] = True, True
+    assert hd95(long, short, (1, 1, 1)) == 0
+    long[0, 0, :25] = True  # five of 25 stick out by 1 to 5 mm; the 95th percentile lies 0.8 of the way from 3 to 4 mm
+    assert hd95(long, short, (1, 1, 1)) == hd95(short, long, (1, 1, 1)) == pytest.approx(3.8)
+
+
+def surface(array: np.ndarray) -> list[tuple[int, ...]]:
+    """Voxels with a neighbour outside, the slow way."""
+    voxels = {tuple(voxel) for voxel in np.argwhere(array).tolist()}
+    steps = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
+    return [v for v in sorted(voxels) if any(tuple(np.add(v, s).tolist()) not in voxels for s in steps)]
+
+
+def two_blobs() -> tuple[np.ndarray, np.ndarray]:
+    """Smooth masks that touch a face of the volume, one with a speck far away."""
+    k, j, i = np.ogrid[:14, :16, :18]
+    first = (k - 4) ** 2 + (j - 8) ** 2 + (i - 9) ** 2 < 30
+    second = (k - 6) ** 2 / 2 + (j - 7) ** 2 + (i - 9) ** 2 < 22
+    second[13, 15, 17] = True
+    return first, second
+
+
+def test_hd95_against_all_pairs():
+    first, second = two_blobs()
+    ours, theirs = (np.array(surface(array)) * (3.0, 2.0, 0.7) for array in (first, second))
+    apart = np.linalg.norm(ours[:, None] - theirs[None], axis=2)
+    by_hand = max(np.percentile(apart.min(axis=1), 95), np.percentile(apart.min(axis=0), 95))
+    assert hd95(first, second, (0.7, 2.0, 3.0)) == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_hd95_does_not_depend_on_what_is_around():
+    masks = two_blobs()
+    padded = (np.pad(array, ((3, 0), (0, 9), (5, 5))) for array in masks)
+    assert hd95(*masks, (1, 1, 1)) == hd95(*padded, (1, 1, 1))
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy")  # MONAI 1.5 warns of itself
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.7, 2.0, 3.0)])
+def test_hd95_against_monai(spacing_mm):
+    metrics = pytest.importorskip("monai.metrics")
+    torch = pytest.importorskip("torch")
+    tensors = [torch.from_numpy(array)[None, None] for array in two_blobs()]
+    theirs = metrics.compute_hausdorff_distance(*tensors, percentile=95, spacing=list(spacing_mm[::-1]))
+    assert hd95(*two_blobs(), spacing_mm) == pytest.approx(float(theirs), abs=1e-4)
 
 
 def test_psnr_by_hand():
@@ -92,6 +163,8 @@ def test_ssim_outside_the_window_of_the_mask_does_not_matter():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="one shape"):
         dice(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 3), bool))
+    with pytest.raises(ValueError, match="one shape"):
+        hd95(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 3), bool), (1, 1, 1))
     with pytest.raises(ValueError, match="one shape"):
         psnr(np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), np.ones((3, 2, 2), bool))
 

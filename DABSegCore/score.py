@@ -1,0 +1,146 @@
+"""Score: how well regions agree with a reference, and how near blurred and restored images are to the sharp ones.
+
+    python -m DABSegCore.score --out scores.json --region ET FOUND_ET.nii TRUE_ET.nii --region WT FOUND.nii TRUE.nii
+    python -m DABSegCore.score --out scores.json --image t1 SHARP_T1.nii BLURRED_T1.nii PSEUDO_CLEAR_T1.nii
+
+Masks are volumes that are not 0 where the region is. Likeness is taken in the brain, where the sharp image is not 0, on
+the intensity window of its 1st to 99th percentile. What is infinite or has no answer is null in the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from DABSegCore.errors import InputError
+from DABSegCore.files import write_bytes
+from DABSegCore.labels import MODALITIES, REGIONS
+from DABSegCore.metrics import dice, hd95, psnr, sensitivity, ssim
+from DABSegCore.preprocess import apply_windows, window_intensities
+from DABSegCore.progress import Progress, run_command
+from DABSegCore.volume import Volume, read_volume, resample, same_grid
+
+Scores = dict[str, float | None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Raises:
+        InputError: If an option or a file is bad, or the scores cannot be written.
+    """
+    args = _parse(argv)
+    regions, images = _named(args.region, "--region", REGIONS), _named(args.image, "--image", MODALITIES)
+    if not regions and not images:
+        raise InputError("nothing to score was given; use --region or --image, each as often as needed", "bad-argument")
+    progress = Progress(args.progress)
+    progress.stage("score", len(regions) + len(images))
+    scores: dict[str, dict] = {"regions": {}, "images": {}}
+    for region, paths in regions.items():
+        scores["regions"][region] = score_region(*paths)
+        progress.step(region=region)
+    for modality, paths in images.items():
+        scores["images"][modality] = score_image(*paths, progress)
+        progress.step(image=modality)
+    write_bytes(args.out, (json.dumps(scores, indent=2) + "\n").encode())
+    progress.done(out=str(args.out))
+    return 0
+
+
+def score_region(prediction: Path, truth: Path) -> Scores:
+    """Agreement of two masks in files, and their volumes.
+
+    Raises:
+        InputError: If one cannot be read, or they lie on different grids.
+    """
+    found, there = read_volume(prediction), read_volume(truth)
+    if not same_grid(found, there):
+        raise InputError(
+            f"{prediction} and {truth} lie on different grids, but masks are compared voxel by voxel; put both on one",
+            code="different-grids",
+        )
+    masks = found.array != 0, there.array != 0
+    voxel_ml = math.prod(found.spacing_mm) / 1000
+    predicted_ml, truth_ml = (round(np.count_nonzero(mask) * voxel_ml, 4) for mask in masks)
+    return {
+        "dice": _number(dice(*masks)),
+        "hd95_mm": _number(hd95(*masks, found.spacing_mm)),
+        "sensitivity": _number(sensitivity(*masks)),
+        "predicted_ml": predicted_ml,
+        "truth_ml": truth_ml,
+    }
+
+
+def score_image(sharp: Path, corrupted: Path, restored: Path, progress: Progress) -> dict[str, Scores]:
+    """Likeness of a corrupted and a restored image to the sharp one; all on the restored one's grid.
+
+    Raises:
+        InputError: If one cannot be read, they do not overlap, or the sharp one has no contrast.
+    """
+    grid = read_volume(restored)
+    truth = _onto(grid, read_volume(sharp), sharp, progress)
+    brain = truth != 0
+    try:
+        reference, window = window_intensities(truth[None], brain)
+    except InputError as fault:  # which would call it T1
+        raise InputError(
+            f"{sharp} has one value, or none above 0, in nearly all of the brain, but an image must show something; "
+            "give intensities, not a mask",
+            code=fault.code,
+        ) from fault
+    del truth
+    images = {"corrupted": _onto(grid, read_volume(corrupted), corrupted, progress), "restored": grid.array}
+    windowed = {name: apply_windows(image[None], brain, window)[0] for name, image in images.items()}
+    return {
+        "psnr_db": {name: _number(psnr(image, reference[0], brain)) for name, image in windowed.items()},
+        "ssim": {name: _number(ssim(image, reference[0], brain)) for name, image in windowed.items()},
+    }
+
+
+def _onto(grid: Volume, volume: Volume, path: Path, progress: Progress) -> np.ndarray:
+    """Voxels [D, H, W] on a grid, resampled and said so where they lie on another."""
+    if same_grid(volume, grid):
+        return volume.array
+    progress.warn(f"{path.name} lies on another grid than the restored image: resampled onto it to be compared")
+    return resample(volume, grid).array
+
+
+def _number(value: float) -> float | None:
+    """A number as JSON has it: null for what is infinite or none."""
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _named(given: list[list[str]], option: str, names: Sequence[str]) -> dict[str, list[Path]]:
+    """Files by name, in the order of the names."""
+    found: dict[str, list[Path]] = {}
+    for name, *paths in given:
+        if name not in names or name in found:
+            fault = "is given twice" if name in found else f"is none of {', '.join(names)}"
+            raise InputError(f"{option} {name} {fault}; give each name once, and its files after it", "bad-argument")
+        found[name] = [Path(path) for path in paths]
+    return {name: found[name] for name in names if name in found}
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m DABSegCore.score",
+        description="Compare regions with a reference, and restored images with sharp ones (research use only).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="JSON file to write")
+    several = {"action": "append", "default": []}
+    region, image = ("REGION", "FOUND", "TRUTH"), ("MODALITY", "SHARP", "BLURRED", "RESTORED")
+    parser.add_argument("--region", nargs=3, metavar=region, **several, help=f"two masks of {', '.join(REGIONS)}")
+    parser.add_argument("--image", nargs=4, metavar=image, **several, help=f"three of {', '.join(MODALITIES)}")
+    parser.add_argument("--progress", choices=("bar", "json", "quiet"), default="bar")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run_command(main)
