@@ -52,7 +52,10 @@ def _watch(pid: int, leave: Callable[[int], object] = os._exit) -> None:
     """Wait for the end of a process, then end this one."""
     while not is_gone(pid):
         time.sleep(ASK_EVERY_S)
-    _thread.interrupt_main()
+    if hasattr(signal, "pthread_kill"):  # wakes what sleeps, too
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        _thread.interrupt_main()
     time.sleep(TIDY_UP_S)
     leave(130)
 

@@ -22,7 +22,7 @@ PANEL_WORDS = (
     (r"drop --preset or pick other weights", "choose other weights"),
     (r"use --device auto or one of these", "choose auto or one of these under Device"),
     (r"use --device cpu or a newer PyTorch", "choose cpu under Device, or install a newer PyTorch"),
-    (r"(choose (?:a )?(?:folder|place)[^;]*?)? with --out\b", r"\1"),
+    (r" with --out\b", ""),
     (r"choose another --out, or[^;]*$", "choose another results folder"),
     (r",? or replace it with --overwrite", ""),
     (r"; name them like \S+ or give each by its path", "; choose a volume for each"),

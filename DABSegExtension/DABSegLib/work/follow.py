@@ -18,6 +18,9 @@ from DABSegLib.work.runner import Cancelled, OnLog, Status, Steps
 CREEP_S = 3.0
 """A stage that does not say how long it takes is two thirds done after this, as far as the bar goes."""
 
+SLOW_STEP_S = 20.0
+"""The same for a step of a stage whose pace is not known yet, as the first window of the network."""
+
 COHORT_LINE = re.compile(r"case (?P<number>\d+) of (?P<count>\d+): (?P<name>.*)")
 """What a command over many cases logs when it begins with the next."""
 
@@ -64,8 +67,8 @@ class Told:
     """Stage -> when it last began, in seconds since 1970; "" for the first event of all."""
     warnings: list[str] = field(default_factory=list)
     _stage: Stage = START
-    _since: float = field(default_factory=time.time)
-    _step: tuple[int, int | None, float | None, float] = (0, None, None, 0.0)
+    _step: tuple[int, int | None, float | None, float] = field(default_factory=lambda: (0, None, None, time.time()))
+    """Steps done, of how many, seconds left, and when that was."""
     _case: re.Match[str] | None = None
     _furthest: float = 0.0
 
@@ -86,7 +89,8 @@ class Told:
         """How far it is, in the panel's words."""
         now = time.time() if now is None else now
         step, total, eta_s, at = self._step
-        part = min(step / total, 1.0) if total else 1 - math.exp(-max(now - self._since, 0.0) / CREEP_S)
+        pace_s = CREEP_S if not total else SLOW_STEP_S if not eta_s else eta_s / max(total - step, 1)
+        part = min((step + 1 - math.exp(-max(now - at, 0.0) / pace_s)) / (total or 1), 1.0)
         fraction = self._stage.low + (self._stage.high - self._stage.low) * part
         left_s = None if eta_s is None else max(eta_s - (now - at), 0.0)
         title = self._stage.title
@@ -101,7 +105,7 @@ class Told:
         known = STAGES.get(name) or STAGES.get(name.split()[0] if name else "")
         here = self._stage.high
         self._stage = known or Stage(name[:1].upper() + name[1:], here, here)
-        self.began[name], self._since = now, now
+        self.began[name] = now
         self._step = (0, total, None, now)
 
     def _hear(self, kind: str, event: Mapping[str, Any]) -> None:
