@@ -21,7 +21,7 @@ EVENTS = (
     slicer.vtkMRMLSegmentationNode.SegmentationChangedEvent,
     slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
 )
-"""Of a segmentation node, which passes on those of what it holds. A surface made of a segment is no edit."""
+"""Of a segmentation node, which passes on those of what it holds. Making surfaces modifies the segments, too."""
 
 
 class EditWatch:

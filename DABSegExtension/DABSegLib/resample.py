@@ -79,7 +79,7 @@ def _nearest(array: np.ndarray, at: list[np.ndarray]) -> np.ndarray:
 
 def _linear(array: np.ndarray, at: list[np.ndarray]) -> np.ndarray:
     """Trilinear values at positions (k, j, i), each [H, W]; within half a voxel of a face, that of the face."""
-    inside = np.logical_and.reduce([(x >= -0.5) & (x <= n - 0.5) for x, n in zip(at, array.shape, strict=True)])
+    inside = np.logical_and.reduce([(x >= -0.5) & (x < n - 0.5) for x, n in zip(at, array.shape, strict=True)])
     lower, upper, part = [], [], []
     for x, n in zip(at, array.shape, strict=True):
         x = x.clip(0, n - 1)
