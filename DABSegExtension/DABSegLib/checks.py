@@ -68,7 +68,7 @@ def look(volumes: Volumes, reference: str) -> list[Finding]:
         for modality, volume in placed.items():
             if picked[modality] is not grid_node and not same_grid(volume, grid):
                 findings.append(_other_grid(picked[modality], volume, grid_node, grid, TITLES[reference]))
-    return sorted(findings, key=lambda finding: ("stop", "warn", "info").index(finding.level))
+    return sorted(findings, key=_badness)
 
 
 def look_closely_steps(volumes: Volumes, reference: str) -> Generator[None, None, list[Finding]]:
@@ -90,14 +90,19 @@ def look_closely_steps(volumes: Volumes, reference: str) -> Generator[None, None
     picked = {modality: node for modality, node in _picked(volumes).items() if _is_readable(node)}
     for modality, node in picked.items():
         summaries[modality] = yield from summary_steps(node)
-    stops = [finding for modality, node in picked.items() for finding in _content(node, summaries[modality])]
+    found = [finding for modality, node in picked.items() for finding in _content(node, summaries[modality])]
     for a, b in itertools.combinations(picked, 2):
         same = summaries[a].digest == summaries[b].digest and picked[a] is not picked[b]
         if same and summaries[a].low < summaries[a].high:  # two constant images are told already
-            stops.append(_copies(a, picked[a], b, picked[b]))
+            found.append(_copies(a, picked[a], b, picked[b]))
     if reference in picked:
-        stops += _extent(picked[reference], summaries[reference])
-    return [*stops, *_skull(picked, summaries), *_negative(picked, summaries)]
+        found += _extent(picked[reference], summaries[reference])
+    findings = [*found, *_skull(picked, summaries), *_negative(picked, summaries)]
+    return sorted(findings, key=_badness)
+
+
+def _badness(finding: Finding) -> int:
+    return ("stop", "warn", "info").index(finding.level)
 
 
 def _picked(volumes: Volumes) -> dict[str, Any]:
@@ -212,7 +217,8 @@ def _extent(node: Any, summary: Summary) -> list[Finding]:
         f"The brain in {_quoted(node)} is {extent} mm large, but a brain has {low_mm:g} to {high_mm:g} mm along each "
         "axis; correct the voxel sizes in the module Volumes"
     )
-    return [Finding("stop", text, "brain-extent")]
+    too_large = max(extent_mm) > high_mm  # a small one may be larger in the other images
+    return [Finding("stop" if too_large else "warn", text, "brain-extent")]
 
 
 def _skull(picked: Volumes, summaries: Mapping[str, Summary]) -> list[Finding]:
