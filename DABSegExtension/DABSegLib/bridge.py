@@ -23,15 +23,13 @@ from DABSegLib.geometry import box_of_roi as box_of_roi
 from DABSegLib.geometry import local_affine as local_affine
 from DABSegLib.geometry import same_grid as same_grid
 from DABSegLib.geometry import world_affine as world_affine
-
-KIND = "DABSeg.Kind"
-"""Attribute of the volumes made here: "motion", "pseudo-clear" or "difference"."""
+from DABSegLib.links import KIND
 
 SOURCE = "DABSeg.Source"
 """Reference of a volume made here to the one it was made from."""
 
-PIECE_BYTES = 8 << 20
-"""Handled between two yields: some 5 ms to copy or write."""
+PIECE_BYTES = 4 << 20
+"""Handled between two yields: 2 to 20 ms to copy or write, by how busy the machine is."""
 
 STORED = {np.dtype(text) for text in DTYPES.values()}
 """Types of voxels that NIfTI can keep as they are."""

@@ -18,8 +18,8 @@ from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.preprocess import BRAIN_EXTENT_MM
 from DABSegCore.volume import Volume, overlap, same_grid
-from DABSegLib.bridge import KIND
 from DABSegLib.geometry import as_volume, local_affine, voxels
+from DABSegLib.links import KIND
 from DABSegLib.naming import TITLES
 from DABSegLib.summary import Summary, summary_steps
 
