@@ -1,4 +1,4 @@
-"""Self test: the module's whole way on a small virtual patient, for whoever has Slicer; two minutes on two cores."""
+"""Self test: the module's whole way on a small virtual patient, for whoever has Slicer; half a minute."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import slicer
 
 from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegLib import segments, torch_offer
-from DABSegLib.work import Inputs, Work, run_to_end, sample_steps, segment_steps, simulate_steps
+from DABSegLib.work import Inputs, Work, run_to_end, sample_steps, score_steps, segment_steps, simulate_steps
 
 SEED, SHAPE, SPACING_MM = 5, (54, 64, 56), 3.0
 SEVERITY = 2
-_SLACK = 2.0
-"""A found tumour this many times as large or as small as the true one is a fault of the way, not of the network."""
+GOOD_DICE = 0.7
+"""Of the whole tumour; less is a fault of the way (a place, an order, a window), not of the network: it has 0.91."""
 
 
 def run(say: Callable[[str], Any] = print) -> None:
@@ -41,7 +41,18 @@ def run(say: Callable[[str], Any] = print) -> None:
     say("It is restored and segmented")
     found = run_to_end(Work(segment_steps(scene, Inputs(moved.motion))))
     _check_volumes(scene, found.pseudo_clear)
-    _check_tumour(found.segmentation, sample.truth)
+    say("It is compared with the truth")
+    scores = score_steps(
+        scene,
+        found.segmentation,
+        sample.truth,
+        sample.volumes,
+        moved.motion,
+        found.pseudo_clear,
+        sample.volumes["t1ce"],
+    )
+    _check_scores(run_to_end(Work(scores)))
+    _check_volumes_ml(segments.volumes_ml(found.segmentation))
     say("The self test passed")
 
 
@@ -54,13 +65,14 @@ def _check_volumes(scene: Any, volumes: dict[str, Any]) -> None:
         assert slicer.util.arrayFromVolume(volume).max() > 0, f"{volume.GetName()} is empty"
 
 
-def _check_tumour(found: Any, truth: Any) -> None:
-    """Three segments one within the other, of about the true size and in the true place."""
-    volumes_ml, true_ml = segments.volumes_ml(found), segments.volumes_ml(truth)
-    for region in REGIONS:
-        ratio = volumes_ml[region] / true_ml[region]
-        assert 1 / _SLACK < ratio < _SLACK, f"{region} has {volumes_ml[region]:.1f} ml, not {true_ml[region]:.1f} ml"
-    assert volumes_ml["ET"] <= volumes_ml["TC"] <= volumes_ml["WT"], f"regions are not nested: {volumes_ml}"
-    here, there = (node.GetSegmentCenterRAS("WT") for node in (found, truth))
-    off_mm = sum((a - b) ** 2 for a, b in zip(here, there, strict=True)) ** 0.5
-    assert off_mm < 10 * SPACING_MM, f"the tumour is found {off_mm:.0f} mm beside its place"
+def _check_scores(scores: dict[str, Any]) -> None:
+    """The tumour is where it is, and every volume was measured."""
+    assert scores["regions"]["WT"]["dice"] > GOOD_DICE, f"the whole tumour is missed: {scores['regions']['WT']}"
+    assert set(scores["regions"]) == set(REGIONS), f"regions are {sorted(scores['regions'])}"
+    assert set(scores["images"]) == set(MODALITIES), f"images are {sorted(scores['images'])}"
+
+
+def _check_volumes_ml(volumes_ml: dict[str, float]) -> None:
+    """Three segments, none empty, one within the other."""
+    assert set(volumes_ml) == set(REGIONS), f"segments are {sorted(volumes_ml)}"
+    assert 0 < volumes_ml["ET"] <= volumes_ml["TC"] <= volumes_ml["WT"], f"regions are not nested: {volumes_ml}"
