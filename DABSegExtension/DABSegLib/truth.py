@@ -85,24 +85,27 @@ def _of_segments(node: Any) -> Parts:
     segmentation = node.GetSegmentation()
     segments = [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
     names = [_words(segment.GetName()) for segment in segments]
-    labels = [_label(name) for name in names]
-    if {3, ENHANCING} <= {int(number[1]) for name in names if (number := NUMBERED.fullmatch(name))}:
-        raise _unknown(node, "segments numbered both 3 and 4, and either may be the enhancing tumour")
-    volumes = [segment_volume(node, segment) for segment in segments]
-    by_label = any(label is not None for label in labels)
-    parts: Parts = {}
-    for region in REGIONS:
-        found = [v for v, name in zip(volumes, names, strict=True) if REGION_WORDS.get(name) == region]
-        if not found and by_label:
-            enhancing = [ENHANCING if REGION_WORDS.get(name) == "ET" else None for name in names]
-            values = [label or other for label, other in zip(labels, enhancing, strict=True)]
-            found = [v for v, value in zip(volumes, values, strict=True) if value in REGION_LABELS[region]]
-            found = found or [_nothing_like(volumes[0])]
-        if found:
-            parts[region] = found
-    if not parts:
+    regions = [REGION_WORDS.get(name) for name in names]
+    if not {"TC", "WT"} & set(regions) and any(labels := _labels(node, names)):
+        labels = [ENHANCING if region == "ET" else label for region, label in zip(regions, labels, strict=True)]
+        found = {r: [s for s, n in zip(segments, labels, strict=True) if n in REGION_LABELS[r]] for r in REGIONS}
+    else:
+        found = {r: [s for s, n in zip(segments, regions, strict=True) if n == r] for r in REGIONS if r in regions}
+    if not found:
         raise _unknown(node, "the segments " + (", ".join(f'"{s.GetName()}"' for s in segments) or "none"))
-    return parts
+    return {region: [segment_volume(node, segment) for segment in those] for region, those in found.items()}
+
+
+def _labels(node: Any, names: list[str]) -> list[int]:
+    """The BraTS label that each segment stands for by its name, 0 for those that stand for none."""
+    numbers = {int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))}
+    if {3, ENHANCING} <= numbers:
+        raise _unknown(node, "segments numbered both 3 and 4, and either may be the enhancing tumour")
+    if numbers - {1, 2, 3, 4}:
+        raise _unknown(node, f"a segment numbered {min(numbers - {1, 2, 3, 4})}")
+    by_number = {1: NECROSIS, 2: OEDEMA, 3: ENHANCING, 4: ENHANCING}
+    matches = [(name, NUMBERED.fullmatch(name)) for name in names]
+    return [by_number[int(match[1])] if match else LABEL_WORDS.get(name, 0) for name, match in matches]
 
 
 def _of_labels_steps(node: Any) -> Generator[None, None, Parts]:
@@ -139,19 +142,6 @@ def _words(name: str) -> str:
     """A name to look up: small letters, British spelling, single blanks between words."""
     words = re.sub(r"[\W_]+", " ", name.lower()).strip()
     return words.replace("tumor", "tumour")
-
-
-def _label(name: str) -> int | None:
-    """The BraTS label that a segment of this name stands for, if any."""
-    number = NUMBERED.fullmatch(name)
-    if number is None:
-        return LABEL_WORDS.get(name)
-    return {1: NECROSIS, 2: OEDEMA, 3: ENHANCING, 4: ENHANCING}.get(int(number[1]))
-
-
-def _nothing_like(volume: Volume) -> Volume:
-    """An empty mask, for a label that has no segment: not every tumour has each."""
-    return volume.with_array(np.zeros((0, 0, 0), bool))
 
 
 def _unknown(node: Any, found: str) -> InputError:
