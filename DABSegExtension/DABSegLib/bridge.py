@@ -60,7 +60,6 @@ def write_volume_steps(node: Any, path: Path, box: Box | None = None) -> Iterato
     if box is not None:
         d0, d1, h0, h1, w0, w1 = box
         array = array[d0:d1, h0:h1, w0:w1]
-        affine = affine.copy()
         affine[:, 3] = affine @ (w0, h0, d0, 1)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(encode_header(array.shape, array.dtype, affine))

@@ -66,7 +66,7 @@ def look(volumes: Volumes, reference: str) -> list[Finding]:
     if reference in placed:
         grid, grid_node = placed[reference], picked[reference]
         for modality, volume in placed.items():
-            if picked[modality] is not grid_node and not same_grid(volume, grid):
+            if not same_grid(volume, grid):
                 findings.append(_other_grid(picked[modality], volume, grid_node, grid, TITLES[reference]))
     return sorted(findings, key=_badness)
 

@@ -72,10 +72,9 @@ def summary_steps(node: Any) -> Generator[None, None, Summary]:
         digest.update(part)
         yield
     summary = Summary(low, high, bad, int(filled[0].sum()), _box(filled), digest.digest())
-    if node.GetImageData() is not None and node.GetImageData().GetMTime() == time:  # nobody drew in it meanwhile
-        while len(_KNOWN) >= _KNOWN_AT_MOST:
-            del _KNOWN[next(iter(_KNOWN))]
-        _KNOWN[time] = summary
+    while len(_KNOWN) >= _KNOWN_AT_MOST:
+        del _KNOWN[next(iter(_KNOWN))]
+    _KNOWN[time] = summary  # by the time before: had anybody drawn in it meanwhile, nobody would ask for it again
     return summary
 
 

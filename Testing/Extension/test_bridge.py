@@ -269,6 +269,9 @@ def test_a_new_volume_lies_beside_its_reference_in_the_hierarchy(scene, tmp_path
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(source) or hierarchy.CreateItem(study, source), study)
     node = bridge.add_volume(scene, a_new_one(source, tmp_path), source, kind="motion", source=source)
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), hierarchy.GetSceneItemID())
+    bridge.put_beside(scene, node, source)  # the application makes an item of its own, at the top
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
 def test_a_scene_without_a_hierarchy_will_do(scene, tmp_path):

@@ -65,6 +65,7 @@ def test_two_cases_are_not_mixed_and_the_last_loaded_is_taken():
     a, b = ([f"{case}_{m}" for m in TITLES] for case in "ab")
     assert set(guess(listed(*a, *b)).values()) == set(b)
     assert set(guess(listed(*b, *a)).values()) == set(a)
+    assert set(guess(listed(a[0], *b, *a[1:])).values()) == set(a)
     mixed = [name for pair in zip(a, b, strict=True) for name in pair]
     assert set(guess(listed(*mixed)).values()) == set(b)
 
