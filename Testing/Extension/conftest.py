@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ slicer = pytest.importorskip("slicer", reason="Slicer's MRML libraries (slicer-c
 
 EXTENSION = Path(__file__).parents[2] / "DABSegExtension"
 sys.path[:0] = [str(EXTENSION), str(Path(__file__).parent)]
+
+
+@pytest.fixture(autouse=True)
+def no_lost_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An exception in an observer or a slot is only printed by VTK and Qt; here it fails the test."""
+    lost: list[str] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: lost.append("".join(traceback.format_exception(*error))))
+    yield
+    assert not lost, "\n".join(lost)
 
 
 @pytest.fixture

@@ -33,13 +33,23 @@ class Application(Control, QtWidgets.QApplication):
     startupCompleted = QtCore.Signal()
     applicationVersion = "5.10.0"
     majorVersion, minorVersion = 5, 10
-    mrmlApplicationLogic: Any = None
+    _layouts: LayoutManager | None = None
 
     def applicationLogic(self) -> Any:
         return slicer.modules.volumes.application
 
     def layoutManager(self) -> LayoutManager:
-        return LayoutManager.of(slicer.mrmlScene, self.applicationLogic())
+        """The one of the scene, made when it is first asked for."""
+        if self._layouts is None or self._layouts.scene is not slicer.mrmlScene:
+            self.forget_layouts()
+            self._layouts = LayoutManager(slicer.mrmlScene)
+        return self._layouts
+
+    def forget_layouts(self) -> None:
+        """Take the views of an earlier scene away."""
+        if self._layouts is not None:
+            self._layouts.close()
+        self._layouts = None
 
     def moduleManager(self) -> Any:
         return types.SimpleNamespace(connect=lambda *_: True, disconnect=lambda *_: True, module=lambda name: None)
@@ -138,11 +148,15 @@ def close_module(widget: Any) -> None:
     widget.exit()
     widget.cleanup()
     widget.parent.close()
+    widget.parent.deleteLater()
+    QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+    slicer.app.forget_layouts()
     QtWidgets.QApplication.processEvents()
 
 
 def load_module(path: Path) -> Any:
     """Everything `open_module` does but the scene and entering it."""
+    slicer.app.layoutManager()  # in the application it is there first, and with it the scene's layout node
     name = path.stem
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))

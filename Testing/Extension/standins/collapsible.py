@@ -39,36 +39,44 @@ class ctkCollapsibleButton(Control, QtWidgets.QAbstractButton):
     def _apply(self, expanded: bool) -> None:
         """Hide or show the children, without forgetting which of them wanted to be hidden."""
         self.setMaximumHeight(16777215 if expanded else self._head_height())
-        self._forcing = True
-        for child, wanted in self._own.items():
-            child.setVisible(expanded and wanted)
-        self._forcing = False
+        for child in self._own:
+            self._show_child(child)
         self.contentsCollapsed.emit(not expanded)
 
+    def _show_child(self, child: QtWidgets.QWidget) -> None:
+        """Show a child that wants it if this is expanded; hiding it is not to look like its own wish."""
+        self._forcing = True
+        child.setVisible(self.checked and self._own[child])
+        if self._own[child]:
+            child.setAttribute(QtCore.Qt.WA_WState_ExplicitShowHide, False)
+        self._forcing = False
+
     def childEvent(self, event: QtCore.QChildEvent) -> None:
+        """Watch what a new child wants, once it is complete."""
         child = event.child()
         if event.type() == QtCore.QEvent.ChildPolished and isinstance(child, QtWidgets.QWidget):
             self._own[child] = not child.testAttribute(QtCore.Qt.WA_WState_ExplicitShowHide) or not child.isHidden()
             child.installEventFilter(self)
-            if not self.checked:
-                self._forcing = True
-                child.setVisible(False)
-                self._forcing = False
+            self._show_child(child)
         elif event.type() == QtCore.QEvent.ChildRemoved:
             self._own.pop(child, None)
         super().childEvent(event)
 
     def eventFilter(self, child: Any, event: QtCore.QEvent) -> bool:
+        """A child was shown or hidden by somebody else."""
         if not self._forcing and child in self._own:
             if event.type() == QtCore.QEvent.ShowToParent:
                 self._own[child] = True
-                if not self.checked:
-                    self._forcing = True
-                    child.setVisible(False)
-                    self._forcing = False
+                self._show_child(child)
             elif event.type() == QtCore.QEvent.HideToParent:
                 self._own[child] = False
         return False
+
+    def setVisible(self, visible: bool) -> None:
+        """Children that come and go with this do not do so by themselves."""
+        self._forcing = True
+        super().setVisible(visible)
+        self._forcing = False
 
     def hitButton(self, position: QtCore.QPoint) -> bool:
         """Only the head is a button."""

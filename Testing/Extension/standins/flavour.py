@@ -25,7 +25,7 @@ def flavour_all() -> None:
             cls = getattr(library, name)
             if isinstance(cls, type) and issubclass(cls, QtCore.QObject):
                 _flavour(cls)
-    QtCore.QObject.name = QtCore.QObject.objectName
+    QtCore.QObject.name = vars(QtCore.QObject)["objectName"]
     QtCore.QObject.className = lambda self: self.metaObject().className()
     QtCore.QObject.flavoured = True
 
@@ -36,24 +36,31 @@ def _flavour(cls: type) -> None:
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         name = meta.property(index).name()
         if name not in SAME_NAMED_VIRTUALS and (cls.__name__, name) not in GETTERS_WITH_ARGUMENTS:
-            setattr(cls, name, _python_property(cls, name, meta.property(index).isWritable()))
+            setattr(cls, name, Property(cls, name, meta.property(index).isWritable()))
 
 
-def _python_property(cls: type, name: str, writable: bool) -> property:
-    """Read by the class's own getter where there is one, for it knows the Python type; written likewise."""
-    getter = getattr(cls, name, None)
-    setter = getattr(cls, "set" + name[0].upper() + name[1:], None)
+class Property:
+    """A Qt property as a Python attribute of instances; the class still has what it had under that name."""
 
-    def read(self: Any) -> Any:
-        return getter(self) if callable(getter) else self.property(name)
+    def __init__(self, cls: type, name: str, writable: bool) -> None:
+        self.owner, self.name, self.writable = cls, name, writable
+        self.original = getattr(cls, name, None)
+        is_method = type(self.original).__name__ == "method_descriptor"
+        self.getter = self.original if is_method else None  # it knows the Python type better than `property` does
+        self.setter = getattr(cls, "set" + name[0].upper() + name[1:], None)
 
-    def write(self: Any, value: Any) -> None:
-        if setter is not None:
-            setter(self, value)
-        elif not self.setProperty(name, value):
-            raise TypeError(f"{cls.__name__}.{name} does not take {value!r}")
+    def __get__(self, instance: Any, cls: type | None = None) -> Any:
+        if instance is None:
+            return self.original  # such as `QTimer.singleShot`, a property and a function
+        return self.getter(instance) if self.getter else instance.property(self.name)
 
-    return property(read, write if writable else None)
+    def __set__(self, instance: Any, value: Any) -> None:
+        if not self.writable:
+            raise AttributeError(f"{self.owner.__name__}.{self.name} cannot be set")
+        if self.setter is not None:
+            self.setter(instance, value)
+        elif not instance.setProperty(self.name, value):
+            raise TypeError(f"{self.owner.__name__}.{self.name} does not take {value!r}")
 
 
 class Control:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import types
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 
 LOGICS = {
+    "markups": "vtkSlicerMarkupsLogic",
     "volumes": "vtkSlicerVolumesLogic",
     "segmentations": "vtkSlicerSegmentationsModuleLogic",
     "terminologies": "vtkSlicerTerminologiesModuleLogic",
@@ -27,6 +31,40 @@ def fresh_scene() -> Any:
 def _module(logic_class: str, application: Any, scene: Any) -> types.SimpleNamespace:
     """A module as far as `slicer.modules.<name>.logic()` goes."""
     logic = getattr(slicer, logic_class)()
+    vtk.vtkObject.GlobalWarningDisplayOff()  # it misses the application's terminologies, colours, home
     logic.SetMRMLApplicationLogic(application)
     logic.SetMRMLScene(scene)
+    vtk.vtkObject.GlobalWarningDisplayOn()
     return types.SimpleNamespace(logic=lambda: logic, application=application)
+
+
+def save_scene(folder: Path) -> Path:
+    """Save the scene and all its data into a new folder, as File / Save does; returns the .mrml file."""
+    folder.mkdir(parents=True)
+    scene = slicer.mrmlScene
+    if not scene.SaveSceneToSlicerDataBundleDirectory(str(folder)):
+        raise OSError(f"the scene was not saved to {folder}")
+    return next(folder.glob("*.mrml"))
+
+
+def load_scene(file: Path, scene: Any = None) -> Any:
+    """Open a saved scene in place of what is in a scene, the current one when None; returns it."""
+    scene = slicer.mrmlScene if scene is None else scene
+    scene.SetURL(str(file))
+    if not scene.Connect():
+        raise OSError(f"the scene {file} was not read")
+    return scene
+
+
+def save_bundle(file: Path) -> Path:
+    """Save the scene and all its data as one .mrb file."""
+    if not slicer.mrmlScene.WriteToMRB(str(file)):
+        raise OSError(f"the scene was not saved to {file}")
+    return file
+
+
+def load_bundle(file: Path, folder: Path, scene: Any = None) -> Any:
+    """Open a .mrb file, which is a zipped folder; it is unpacked into a folder that has to stay."""
+    with zipfile.ZipFile(file) as bundle:
+        bundle.extractall(folder)
+    return load_scene(next(folder.rglob("*.mrml")), scene)

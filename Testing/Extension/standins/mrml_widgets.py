@@ -9,6 +9,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from standins.flavour import Control, stored
 from standins.loader import widget
+from standins.observing import observe
 
 
 @widget
@@ -52,10 +53,10 @@ class NodeView(Control, QtWidgets.QTableView):
         if self._node is not None:
             self._node.RemoveObserver(self._tag)
         self._node = node
-        self._tag = node.AddObserver("ModifiedEvent", lambda *_: self._fill()) if node is not None else None
+        self._tag = observe(node, "ModifiedEvent", self._fill) if node is not None else None
         self._fill()
 
-    def _fill(self) -> None:
+    def _fill(self, *_: Any) -> None:
         heads, rows = self._contents() if self._node is not None else ([], [])
         model = self.model()
         model.clear()

@@ -8,6 +8,7 @@ from PySide6 import QtCore, QtWidgets
 
 from standins.flavour import Control, qt_class, stored
 from standins.loader import widget
+from standins.observing import observe
 
 SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent", "EndCloseEvent", "EndImportEvent")
 
@@ -67,9 +68,8 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
         self._scene = scene
-        self._tags = (
-            [scene.AddObserver(getattr(scene, event), self._on_scene) for event in SCENE_EVENTS] if scene else []
-        )
+        events = [getattr(scene, name) for name in SCENE_EVENTS] if scene is not None else []
+        self._tags = [observe(scene, event, self._on_scene) for event in events]
         self.setEnabled(scene is not None)
         self._reload(self._requested or self.currentNodeID)
         self._requested = ""
@@ -79,22 +79,23 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
             self._reload()
 
     def _nodes(self) -> list[Any]:
-        """What is listed, in the scene's order."""
+        """What may be listed, hidden or not, in the scene's order."""
         if self._scene is None:
             return []
         nodes = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
-        return [node for node in nodes if self._accepts(node)]
+        return [node for node in nodes if self._fits(node)]
 
-    def _accepts(self, node: Any) -> bool:
-        if node.GetHideFromEditors() and not self.showHidden:
-            return False
+    def _fits(self, node: Any) -> bool:
+        """Whether it is of the types and has the attributes that are asked for."""
         exact = node.GetClassName() in self.nodeTypes
         if not exact and not (self.showChildNodeTypes and any(node.IsA(kind) for kind in self.nodeTypes)):
             return False
         wanted = [(name, value) for kind, name, value in self._attributes if node.IsA(kind)]
-        return all(
-            node.GetAttribute(name) is not None and value in (None, node.GetAttribute(name)) for name, value in wanted
-        )
+        has = {name: node.GetAttribute(name) for name, _ in wanted}
+        return all(has[name] is not None and value in (None, has[name]) for name, value in wanted)
+
+    def _is_shown(self, node: Any) -> bool:
+        return self._fits(node) and (self.showHidden or not node.GetHideFromEditors())
 
     def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
         """List only nodes of that type that have the attribute."""
@@ -104,7 +105,8 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
     def _reload(self, wanted: str | None = None) -> None:
         """List again and keep what was chosen as far as it is still there."""
         wanted = self.currentNodeID if wanted is None else wanted
-        nodes = self._nodes()
+        candidates = self._nodes()
+        nodes = [node for node in candidates if self._is_shown(node)]
         self._box.blockSignals(True)
         self._box.clear()
         self._ids = ([""] if self.noneEnabled else []) + [node.GetID() for node in nodes]
@@ -112,7 +114,7 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
         self._add_actions()
         self._box.setCurrentIndex(self._row(wanted) if wanted in self._ids else (0 if self._ids else -1))
         self._box.blockSignals(False)
-        self._watch_names(nodes)
+        self._watch(candidates)
         self._emit()
 
     def _add_actions(self) -> None:
@@ -126,15 +128,15 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
             self._box.insertSeparator(self._box.count)
             self._box.addItems(self._actions)
 
-    def _watch_names(self, nodes: list[Any]) -> None:
-        """A renamed node shows its new name."""
+    def _watch(self, nodes: list[Any]) -> None:
+        """A renamed node shows its new name; a hidden one may appear."""
         for node, tag in self._names.values():
             node.RemoveObserver(tag)
-        self._names = {node.GetID(): (node, node.AddObserver("ModifiedEvent", self._on_node)) for node in nodes}
+        self._names = {node.GetID(): (node, observe(node, "ModifiedEvent", self._on_node)) for node in nodes}
 
     def _on_node(self, node: Any, _: str) -> None:
         if self._scene is not None and not self._scene.IsBatchProcessing():
-            hidden_or_shown = (node.GetID() in self._ids) != self._accepts(node)
+            hidden_or_shown = (node.GetID() in self._ids) != self._is_shown(node)
             row = self._row(node.GetID())
             if hidden_or_shown:
                 self._reload()
