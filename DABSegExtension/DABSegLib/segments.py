@@ -109,9 +109,10 @@ def add_segmentation(scene: Any, node: Any, reference_node: Any) -> Any:
 
 
 def show_surface(node: Any, on: bool) -> None:
-    """Show the segments as surfaces in 3D views, or hide them; they follow edits by themselves.
+    """Show the segments as surfaces in 3D views, or hide them.
 
-    What is hidden is not kept, as Slicer would make it anew on every stroke of the brush.
+    Segment Editor keeps surfaces up to date; a script that changes a labelmap removes them, so after an edit call this
+    again. What is hidden is not kept, as it would be made anew on every stroke of the brush.
     """
     node.CreateDefaultDisplayNodes()
     if on:

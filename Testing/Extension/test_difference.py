@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import slicer
 from a_scene_of import OBLIQUE, a_transform, a_volume, finish
 from DABSegLib.difference import add_difference, colour_node, difference_steps, window_steps
+from standins.mrml import fresh_scene, load_scene, save_scene
 from vtk.util.numpy_support import vtk_to_numpy
 
 from DABSegCore.volume import Volume, resample
@@ -105,3 +107,16 @@ def test_darker_is_blue_brighter_is_red_and_equal_is_nothing(scene: Any) -> None
 def test_a_scene_has_one_table_of_colours(scene: Any) -> None:
     assert colour_node(scene) is colour_node(scene)
     assert scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode") == 1
+
+
+def test_a_saved_scene_keeps_window_and_colours(scene: Any, tmp_path: Path) -> None:
+    source, clear = images()
+    input_node, clear_node = (a_volume(scene, array, OBLIQUE, name) for array, name in ((source, "a"), (clear, "b")))
+    add_difference(scene, finish(difference_steps(input_node, clear_node)), input_node, clear_node)
+    saved = save_scene(tmp_path / "scene")
+    again = load_scene(saved, fresh_scene()).GetFirstNodeByName("a_difference (synthetic)")
+    table = again.GetDisplayNode().GetColorNode().GetLookupTable()
+    assert [table.GetTableValue(n)[3] for n in (0, 127, 254)] == [1, 0, 1]
+    assert table.GetTableValue(254)[0] > 0.9
+    assert again.GetDisplayNode().GetWindow() == pytest.approx(200, rel=0.01)
+    assert again.GetNodeReference("DABSeg.Source").GetName() == "a"

@@ -17,6 +17,7 @@ from DABSegLib.segments import (
     volumes_ml,
     write_masks_steps,
 )
+from standins.mrml import fresh_scene, load_scene, save_scene
 
 from DABSegCore.errors import InputError
 from DABSegCore.volume import Volume, read_volume, write_volume
@@ -235,3 +236,21 @@ def test_masks_reach_another_grid_by_their_place_in_the_world(scene: Any, tmp_pa
     paths = finish(write_masks_steps(node, other, tmp_path))
     for name, mask in MASKS.items():
         np.testing.assert_array_equal(read_volume(paths[name]).array > 0, mask[::-1, :, ::-1].transpose(0, 2, 1))
+
+
+def test_a_saved_scene_keeps_the_segments(scene: Any, tmp_path: Path) -> None:
+    node, _ = segments_of(scene, tmp_path, a_label(), LEFT_HANDED, a_transform(scene, TURN))
+    again = load_scene(save_scene(tmp_path / "scene"), fresh_scene()).GetFirstNodeByName(node.GetName())
+    assert volumes_ml(again) == pytest.approx(volumes_ml(node))
+    np.testing.assert_allclose(again.GetSegmentCenterRAS("ET"), (TURN @ LEFT_HANDED @ (8, 4, 2, 1))[:3], atol=1e-3)
+    assert again.GetNodeReference(again.GetReferenceImageGeometryReferenceRole()).GetName() == "t1ce"
+
+
+def test_surfaces_shown_again_after_an_edit_follow_it(scene: Any, tmp_path: Path) -> None:
+    node, reference = segments_of(scene, tmp_path, a_label(), np.eye(4))
+    show_surface(node, True)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(np.ones(SHAPE, np.uint8), node, "ET", reference)
+    show_surface(node, True)
+    surface = vtk.vtkPolyData()
+    assert node.GetClosedSurfaceRepresentation("ET", surface)
+    assert surface.GetBounds()[1] - surface.GetBounds()[0] == pytest.approx(11, abs=1)

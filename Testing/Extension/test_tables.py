@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 from DABSegLib.tables import ImageRow, RegionRow, image_rows, image_table, region_rows, region_table
+from standins.mrml import fresh_scene, load_scene, save_scene
 
 ROWS = [
     RegionRow("ET", 10.964, 0.91254, 2.236, 11.5),
@@ -87,3 +89,10 @@ def test_a_cell_that_was_spoilt_by_hand_is_unknown(scene: Any) -> None:
     node = region_table(scene, None, ROWS)
     node.SetCellText(0, 1, "about ten")
     assert region_rows(node)[0] == RegionRow("ET", None, 0.913, 2.24, 11.5)
+
+
+def test_a_saved_scene_keeps_the_rows(scene: Any, tmp_path: Path) -> None:
+    node = region_table(scene, None, ROWS, "case regions")
+    again = load_scene(save_scene(tmp_path / "scene"), fresh_scene()).GetFirstNodeByName("case regions")
+    assert texts(again) == texts(node)
+    assert region_rows(again) == region_rows(node)
