@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="Slicer's MRML libraries (slicer-core) are not installed")
+slicer = pytest.importorskip("slicer", reason="Slicer's MRML libraries are not here", exc_type=ImportError)
 
 EXTENSION = Path(__file__).parents[2] / "DABSegExtension"
 sys.path[:0] = [str(EXTENSION), str(Path(__file__).parent)]
@@ -39,7 +39,7 @@ def scene() -> Any:
 def application() -> Any:
     """The stand-in for `slicer.app`; with it `import qt`, `import ctk` and Slicer's Python modules work."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+    pytest.importorskip("PySide6.QtWidgets", reason="PySide6-Essentials is not here", exc_type=ImportError)
     from standins import application, dialogs
 
     dialogs.forget()
