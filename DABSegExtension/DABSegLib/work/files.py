@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from DABSegLib.bridge import write_volume_steps
 from DABSegLib.naming import TITLES
+from DABSegLib.scratch import scratch_folder
 from DABSegLib.work.follow import START
 from DABSegLib.work.runner import Status, Steps
 
@@ -52,10 +53,29 @@ def told(steps: Iterator[Any] | Generator[Any, None, T], status: Status) -> Step
             yield status
 
 
-def remove_steps(folder: Path, status: Status) -> Steps[None]:
-    """Remove the files of a folder one by one: large ones take their time."""
+def in_scratch_steps(body: Callable[[Path], Steps[T]], status: Status) -> Steps[T]:
+    """Do what needs files in a temporary folder, and remove it: one by one, as large files take their time.
+
+    Args:
+        body: Steps that use the folder; they are done with it when they end.
+        status: Told while the folder is emptied.
+
+    Returns:
+        What the body returns.
+    """
+    with scratch_folder() as folder:
+        try:
+            result = yield from body(folder)
+            yield from _remove_steps(folder, status)
+        except Exception:  # cancelled or failed; closed, there is no time for steps
+            yield from _remove_steps(folder, Status("Stopping", busy=True))
+            raise
+    return result
+
+
+def _remove_steps(folder: Path, status: Status) -> Steps[None]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with contextlib.suppress(OSError):  # the folder's own end tries again
+            with contextlib.suppress(OSError):  # the end of the folder tries again
                 path.unlink()
             yield status

@@ -115,7 +115,8 @@ class Told:
             self.error = dict(event)
         if kind == "warning":
             self.warnings.append(text)
-        self.on_log("info" if kind == "log" else kind, text)
+        if kind != "error" or self._case is not None:  # the only error of a command is told as its fault
+            self.on_log("info" if kind == "log" else kind, text)
 
 
 @dataclass(frozen=True)

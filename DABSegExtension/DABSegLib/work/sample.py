@@ -9,9 +9,8 @@ from typing import Any
 from DABSegCore.cases import find_case
 from DABSegCore.labels import MODALITIES
 from DABSegLib import bridge, links, segments
-from DABSegLib.scratch import scratch_folder
 from DABSegLib.work.entry import all_or_none
-from DABSegLib.work.files import remove_steps, told
+from DABSegLib.work.files import in_scratch_steps, told
 from DABSegLib.work.follow import follow_steps
 from DABSegLib.work.runner import OnLog, Status, Steps
 
@@ -51,12 +50,13 @@ def sample_steps(
         choices += ["--shape", *map(str, shape)]
     if spacing_mm is not None:
         choices += ["--spacing-mm", str(spacing_mm)]
-    with scratch_folder() as folder:
-        yield from follow_steps(
-            ["DABSegCore.virtual", *choices, "--out", str(folder / "out")], folder / "job", on_log=on_log
-        )
-        volumes, truth = yield from _load_steps(next((folder / "out").iterdir()))
-        yield from remove_steps(folder, Status("Showing the patient", 0.99, busy=True))
+
+    def make_steps(folder: Path) -> Steps[tuple[dict[str, Any], Any]]:
+        command = ["DABSegCore.virtual", *choices, "--out", str(folder / "out")]
+        yield from follow_steps(command, folder / "job", on_log=on_log)
+        return (yield from _load_steps(next((folder / "out").iterdir())))
+
+    volumes, truth = yield from in_scratch_steps(make_steps, Status("Showing the patient", 0.99, busy=True))
     with all_or_none(scene):
         for modality, node in volumes.items():
             node.SetAttribute(links.MODALITY, modality)

@@ -13,8 +13,7 @@ from DABSegLib import segments
 from DABSegLib import truth as truths
 from DABSegLib.bridge import write_volume_steps
 from DABSegLib.naming import TITLES
-from DABSegLib.scratch import scratch_folder
-from DABSegLib.work.files import remove_steps, told
+from DABSegLib.work.files import in_scratch_steps, told
 from DABSegLib.work.follow import follow_steps
 from DABSegLib.work.runner import OnLog, Status, Steps
 
@@ -52,14 +51,15 @@ def score_steps(
     compared = [modality for modality in sharp if modality in corrupted and modality in restored]
     images = {modality: (sharp[modality], corrupted[modality], restored[modality]) for modality in compared}
     nodes = [reference_node, *picked, *(node for three in images.values() for node in three)]
-    with scratch_folder() as folder:
+
+    def compare_steps(folder: Path) -> Steps[dict[str, Any]]:
         options, names = [], {}
         if len(picked) == 2:
             options += yield from _region_steps(segmentation, truth, reference_node, folder, names)
         for modality, three in images.items():
             options += yield from _image_steps(modality, three, folder, names)
         if not options:
-            return {"regions": {}, "images": {}}
+            return {}
         yield from follow_steps(
             ["DABSegCore.score", *options, "--out", str(folder / "scores.json")],
             folder / "job",
@@ -67,8 +67,9 @@ def score_steps(
             on_log=on_log,
             check=lambda: _check_still_in(scene, nodes),
         )
-        scores = json.loads(read_bytes(folder / "scores.json"))
-        yield from remove_steps(folder, Status("Comparing", 1.0, busy=True))
+        return json.loads(read_bytes(folder / "scores.json"))
+
+    scores = yield from in_scratch_steps(compare_steps, Status("Comparing", 1.0, busy=True))
     return {"regions": scores.get("regions", {}), "images": scores.get("images", {})}
 
 

@@ -12,9 +12,8 @@ from DABSegCore.files import read_bytes
 from DABSegCore.labels import MODALITIES
 from DABSegLib import bridge, links, segments
 from DABSegLib.home import shipped_weights
-from DABSegLib.scratch import scratch_folder
 from DABSegLib.work.entry import all_or_none
-from DABSegLib.work.files import as_options, remove_steps, told, write_steps
+from DABSegLib.work.files import as_options, in_scratch_steps, told, write_steps
 from DABSegLib.work.follow import Ended, follow_steps
 from DABSegLib.work.inputs import Inputs
 from DABSegLib.work.runner import OnLog, Status, Steps
@@ -63,29 +62,53 @@ def segment_steps(
     """
     begun = time.perf_counter()
     choices = _choices(inputs, weights, device, tta, roi)
-    with scratch_folder() as folder:
-        paths = yield from write_steps(inputs.volumes, folder / "in")
-        exported = time.perf_counter()
-        ended = yield from follow_steps(
-            ["DABSegCore.segment", *as_options(paths), *choices, "--out", str(folder / "out")],
-            folder / "job",
-            names={str(path): inputs.names[modality] for modality, path in paths.items()},
-            on_log=on_log,
-            check=lambda: inputs.check_still_in(scene),
-        )
-        loaded = time.perf_counter()
-        report = json.loads(read_bytes(folder / "out" / f"{inputs.case_id}_report.json"))
-        segmentation, pseudo_clear = yield from _load_steps(folder / "out", inputs)
-        yield from remove_steps(folder, Status("Showing the results", 0.99, busy=True))
+    computed = yield from in_scratch_steps(
+        lambda folder: _compute_steps(scene, inputs, choices, folder, on_log),
+        Status("Showing the results", 0.99, busy=True),
+    )
     inputs.check_still_in(scene)
-    report = _report(report, inputs, ended.told.warnings)
     with all_or_none(scene):
-        _enter(scene, inputs, segmentation, pseudo_clear)
+        _enter(scene, inputs, computed.segmentation, computed.pseudo_clear)
         now = time.perf_counter()
-        timings_s = {"export": exported - begun, **_shares(ended), "import": now - loaded, "total": now - begun}
-        report["timings_s"] = {stage: round(seconds, 3) for stage, seconds in timings_s.items()}
-        segmentation.SetAttribute(links.REPORT, json.dumps(report, separators=(",", ":"), ensure_ascii=False))
-    return SegmentResult(segmentation, pseudo_clear, report, report["timings_s"])
+        timings_s = {
+            "export": computed.exported - begun,
+            **_shares(computed.ended),
+            "import": now - computed.loaded,
+            "total": now - begun,
+        }
+        report = _report(computed, inputs) | {"timings_s": {name: round(s, 3) for name, s in timings_s.items()}}
+        text = json.dumps(report, separators=(",", ":"), ensure_ascii=False)
+        computed.segmentation.SetAttribute(links.REPORT, text)
+    return SegmentResult(computed.segmentation, computed.pseudo_clear, report, report["timings_s"])
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """Results in nodes that are in no scene, and when (`time.perf_counter`) the files were ready either way."""
+
+    segmentation: Any
+    pseudo_clear: dict[str, Any]
+    report: dict[str, Any]
+    ended: Ended
+    exported: float
+    loaded: float
+
+
+def _compute_steps(scene: Any, inputs: Inputs, choices: list[str], folder: Path, on_log: OnLog) -> Steps[_Computed]:
+    """Volumes to files, files to results, results to nodes."""
+    paths = yield from write_steps(inputs.volumes, folder / "in")
+    exported = time.perf_counter()
+    ended = yield from follow_steps(
+        ["DABSegCore.segment", *as_options(paths), *choices, "--out", str(folder / "out")],
+        folder / "job",
+        names={str(path): inputs.names[modality] for modality, path in paths.items()},
+        on_log=on_log,
+        check=lambda: inputs.check_still_in(scene),
+    )
+    loaded = time.perf_counter()
+    report = json.loads(read_bytes(folder / "out" / f"{inputs.case_id}_report.json"))
+    segmentation, pseudo_clear = yield from _load_steps(folder / "out", inputs)
+    return _Computed(segmentation, pseudo_clear, report, ended, exported, loaded)
 
 
 def _choices(inputs: Inputs, weights: Path | None, device: str, tta: bool, roi: Any | None) -> list[str]:
@@ -126,11 +149,12 @@ def _enter(scene: Any, inputs: Inputs, segmentation: Any, pseudo_clear: dict[str
     segmentation.SetNodeReferenceID(links.REFERENCE, reference.GetID())
 
 
-def _report(report: dict[str, Any], inputs: Inputs, warnings: list[str]) -> dict[str, Any]:
+def _report(computed: _Computed, inputs: Inputs) -> dict[str, Any]:
     """The report without temporary files, in the names of the scene."""
+    report = computed.report
     named = {m: {"name": inputs.names[m], "sha256": report["inputs"][m]["sha256"]} for m in MODALITIES}
     kept = {key: value for key, value in report.items() if key != "outputs"}
-    return {**kept, "inputs": named, "warnings": warnings}
+    return {**kept, "inputs": named, "warnings": computed.ended.told.warnings}
 
 
 def _shares(ended: Ended) -> dict[str, float]:

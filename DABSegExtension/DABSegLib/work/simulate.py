@@ -11,9 +11,8 @@ from typing import Any
 from DABSegCore.files import read_bytes, write_bytes
 from DABSegCore.labels import MODALITIES
 from DABSegLib import bridge, links
-from DABSegLib.scratch import scratch_folder
 from DABSegLib.work.entry import all_or_none
-from DABSegLib.work.files import as_options, remove_steps, told, write_steps
+from DABSegLib.work.files import as_options, in_scratch_steps, told, write_steps
 from DABSegLib.work.follow import follow_steps
 from DABSegLib.work.inputs import Inputs
 from DABSegLib.work.runner import OnLog, Status, Steps
@@ -61,22 +60,10 @@ def simulate_steps(
     choices = ["--severity", str(severity), "--seed", str(seed), "--modalities", *modalities]
     if axis is not None:
         choices += ["--axis", str(axis)]
-    with scratch_folder() as folder:
-        paths = yield from write_steps(inputs.volumes, folder / "in")
-        if replay is not None:
-            write_bytes(folder / "replay.json", json.dumps(replay).encode())
-            choices = ["--replay", str(folder / "replay.json")]
-        command = ["DABSegCore.simulate", *as_options(paths), "--case-id", inputs.case_id, *choices]
-        yield from follow_steps(
-            [*command, "--format", "nii", "--out", str(folder / "out")],
-            folder / "job",
-            names={str(path): inputs.names[modality] for modality, path in paths.items()},
-            on_log=on_log,
-            check=lambda: inputs.check_still_in(scene),
-        )
-        record = json.loads(read_bytes(folder / "out" / inputs.case_id / "trajectory.json"))
-        made = yield from _load_steps(folder / "out" / inputs.case_id, record, inputs)
-        yield from remove_steps(folder, Status("Showing the volumes", 0.99, busy=True))
+    made, record = yield from in_scratch_steps(
+        lambda folder: _compute_steps(scene, inputs, choices, replay, folder, on_log),
+        Status("Showing the volumes", 0.99, busy=True),
+    )
     inputs.check_still_in(scene)
     with all_or_none(scene):
         for modality, node in made.items():
@@ -87,6 +74,27 @@ def simulate_steps(
 def sharp_of(volume: Any) -> Any | None:
     """The volume without motion that a blurred one was made of, if it still is in the scene."""
     return links.sharp_of(volume)
+
+
+def _compute_steps(
+    scene: Any, inputs: Inputs, choices: list[str], replay: dict[str, Any] | None, folder: Path, on_log: OnLog
+) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
+    """The blurred volumes in nodes that are in no scene, and the record of their motion."""
+    paths = yield from write_steps(inputs.volumes, folder / "in")
+    if replay is not None:
+        write_bytes(folder / "replay.json", json.dumps(replay).encode())
+        choices = ["--replay", str(folder / "replay.json")]
+    command = ["DABSegCore.simulate", *as_options(paths), "--case-id", inputs.case_id, *choices]
+    yield from follow_steps(
+        [*command, "--format", "nii", "--out", str(folder / "out")],
+        folder / "job",
+        names={str(path): inputs.names[modality] for modality, path in paths.items()},
+        on_log=on_log,
+        check=lambda: inputs.check_still_in(scene),
+    )
+    twin = folder / "out" / inputs.case_id
+    record = json.loads(read_bytes(twin / "trajectory.json"))
+    return (yield from _load_steps(twin, record, inputs)), record
 
 
 def _load_steps(twin: Path, record: Mapping[str, Any], inputs: Inputs) -> Steps[dict[str, Any]]:
