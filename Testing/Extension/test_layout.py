@@ -1,0 +1,95 @@
+"""Layout of a comparison: names, ids and what the real layout logic makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import slicer
+from DABSegLib import layout
+from standins.mrml import fresh_scene
+from standins.views import Views
+
+from DABSegCore.labels import MODALITIES
+
+SLICERS_OWN_COLOURS = {"#F34A33", "#EDD54C", "#6EB04B"}
+
+
+@pytest.fixture
+def views(scene: Any) -> Iterator[Views]:
+    views = Views(scene, (320, 240))
+    yield views
+    views.close()
+
+
+def test_ids_are_what_they_were_in_scenes_saved_earlier() -> None:
+    assert layout.layout_id(("sharp",)) == 8431
+    assert layout.layout_id(("blurred", "pseudo-clear")) == 8436
+    assert layout.layout_id(layout.ROWS) == 8445
+
+
+def test_an_id_is_ours_or_slicers() -> None:
+    assert layout.is_ours(layout.layout_id(("sharp",)))
+    assert layout.is_ours(layout.layout_id(layout.ROWS))
+    assert not any(map(layout.is_ours, (0, layout.ORDINARY, layout.FIRST_LAYOUT, 8446, layout.MAXIMIZED)))
+
+
+def test_views_stand_in_rows_of_a_kind_and_columns_of_a_modality() -> None:
+    grid = ElementTree.fromstring(layout.compare_layout(("sharp", "pseudo-clear"), ("t1", "flair")))
+    lines = [[view.get("singletontag") for view in line.iter("view")] for line in grid.findall("item/layout")]
+    assert lines == [["DABSegSharpT1", "DABSegSharpFLAIR"], ["DABSegPseudoClearT1", "DABSegPseudoClearFLAIR"]]
+
+
+def test_names_of_views_are_distinct_and_can_be_part_of_a_node_id() -> None:
+    names = [layout.view_name(row, modality) for row in layout.ROWS for modality in MODALITIES]
+    assert len(set(names)) == 16
+    assert all(name.isalnum() for name in names)
+
+
+def test_rows_differ_in_colour_from_each_other_and_from_slicers_views() -> None:
+    assert len({*layout.ROW_COLOURS.values(), *SLICERS_OWN_COLOURS}) == len(layout.ROWS) + 3
+
+
+def test_the_real_logic_makes_the_slice_nodes(scene: Any, views: Views) -> None:
+    layout.register(scene)
+    layout.arrange(scene, layout.layout_id(layout.ROWS))
+    assert views.names() == [layout.view_name(row, modality) for row in layout.ROWS for modality in MODALITIES]
+    node = scene.GetSingletonNode("DABSegPseudoClearFLAIR", "vtkMRMLSliceNode")
+    assert node.GetLayoutLabel() == "FLAIR pseudo-clear"
+    assert node.GetOrientation() == "Axial"
+    assert node.GetViewGroup() != scene.GetSingletonNode("Red", "vtkMRMLSliceNode").GetViewGroup()
+    assert node.GetLayoutColor() == pytest.approx((0x7F / 255, 0xD6 / 255, 0xC2 / 255), abs=1e-6)
+
+
+def test_a_scene_saved_while_comparing_opens_with_its_views(scene: Any, views: Views, tmp_path: Path) -> None:
+    layout.register(scene)
+    layout.arrange(scene, layout.layout_id(("sharp", "blurred")))
+    scene.SetURL(str(tmp_path / "compared.mrml"))
+    assert scene.Commit()
+
+    other = fresh_scene()
+    views_of_other = Views(other, (320, 240))
+    layout.register(other)
+    layout.register(other)  # as every panel does
+    other.SetURL(str(tmp_path / "compared.mrml"))
+    assert other.Connect()
+    assert len(views_of_other.names()) == 8
+    assert layout.is_ours(layout.layout_node(other).GetViewArrangement())
+    views_of_other.close()
+
+
+def test_a_scene_that_nothing_lays_out_is_our_mistake(scene: Any) -> None:
+    with pytest.raises(RuntimeError, match="no layout node"):
+        layout.arrange(scene, layout.ORDINARY)
+
+
+def test_a_view_that_fills_the_screen_gives_way(scene: Any, views: Views) -> None:
+    layout.register(scene)
+    node = layout.layout_node(scene)
+    node.AddMaximizedViewNode(scene.GetSingletonNode("Red", "vtkMRMLSliceNode"))
+    layout.arrange(scene, layout.layout_id(("sharp",)))
+    assert node.GetNumberOfMaximizedViewNodes() == 0
+    assert slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView == layout.ORDINARY
