@@ -126,10 +126,10 @@ def add_volume(scene: Any, node: Any, reference_node: Any | None, *, kind: str |
     shown = source.GetDisplayNode() if source is not None else None
     display.SetAutoWindowLevel(False)  # left to itself, VTK would count all voxels: 50 ms
     display.SetWindowLevel(*((shown.GetWindow(), shown.GetLevel()) if shown is not None else window_level(node)))
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     node.SetName(scene.GenerateUniqueName(node.GetName()))
     scene.AddNode(node)
     scene.AddNode(display)
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # finds its table only within a scene
     node.SetAndObserveDisplayNodeID(display.GetID())
     if kind is not None:
         node.SetAttribute(KIND, kind)

@@ -83,7 +83,7 @@ class DABSegParameters:
     roi: vtkMRMLMarkupsROINode
 
     segmentation: vtkMRMLSegmentationNode
-    truth: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode]  # noqa: UP007 - the wrapper knows this form
+    truth: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - the wrapper knows this form
     t1Sharp: vtkMRMLScalarVolumeNode
     t1ceSharp: vtkMRMLScalarVolumeNode
     t2Sharp: vtkMRMLScalarVolumeNode

@@ -124,6 +124,13 @@ def show_surface(node: Any, on: bool) -> None:
     display.SetVisibility3D(on)
 
 
+def is_surface_shown(node: Any) -> bool:
+    """Whether the segments are seen as surfaces in 3D views."""
+    display = node.GetDisplayNode()
+    has_surface = node.GetSegmentation().ContainsRepresentation(SURFACE)
+    return display is not None and bool(display.GetVisibility3D()) and has_surface
+
+
 def volumes_ml(node: Any) -> dict[str, float]:
     """Volume of every segment, edited or not, as it lies in the world.
 

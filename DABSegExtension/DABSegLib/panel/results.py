@@ -13,7 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from DABSegCore.labels import MODALITIES
-from DABSegLib import links, segments, tables
+from DABSegLib import links, naming, segments, tables
 from DABSegLib.difference import add_difference, difference_steps
 from DABSegLib.export import export_steps
 from DABSegLib.panel.section import Section
@@ -49,9 +49,6 @@ class ResultsSection(Section):
 
     def take(self, inputs: Inputs, result: Any) -> None:
         """Show what Apply made; measure it where it can be measured."""
-        links.connect(result.segmentation, "input", inputs.volumes)
-        links.connect(result.segmentation, "pseudo-clear", result.pseudo_clear)
-        result.segmentation.SetNodeReferenceID(links.REFERENCE, inputs.volumes[inputs.reference].GetID())
         self.parameters.segmentation = result.segmentation
         self.ui.resultsSection.collapsed = self.ui.compareSection.collapsed = False
         slicer.util.setSliceViewerLayers(background=inputs.volumes[inputs.reference], fit=True)
@@ -109,18 +106,16 @@ class ResultsSection(Section):
     def _fill_tables(self) -> None:
         """Write both tables from what is known of the segmentation."""
         segmentation, scores = self.segmentation, _scores(self.segmentation)
-        rows = [
-            {"region": name, "volume_ml": ml, **scores.get("regions", {}).get(name, {})}
-            for name, ml in segments.volumes_ml(segmentation).items()
-        ]
+        known = scores.get("regions", {})
+        rows = [_region_row(name, ml, known.get(name, {})) for name, ml in segments.volumes_ml(segmentation).items()]
         table = segmentation.GetNodeReference(links.REGION_TABLE)
-        table = tables.region_table(self.panel.scene, table, rows, name=f"{segmentation.GetName()} regions")
+        table = tables.region_table(self.panel.scene, table, rows, f"{segmentation.GetName()} regions")
         segmentation.SetNodeReferenceID(links.REGION_TABLE, table.GetID())
         _show_table(self.ui.regionTable, table)
-        images = scores.get("images")
-        if images:
+        if scores.get("images"):
+            rows = [_image_row(modality, scores["images"][modality]) for modality in scores["images"]]
             table = segmentation.GetNodeReference(links.IMAGE_TABLE)
-            table = tables.image_table(self.panel.scene, table, images, name=f"{segmentation.GetName()} images")
+            table = tables.image_table(self.panel.scene, table, rows, f"{segmentation.GetName()} images")
             segmentation.SetNodeReferenceID(links.IMAGE_TABLE, table.GetID())
             _show_table(self.ui.imageTable, table)
 
@@ -228,6 +223,15 @@ def _difference_steps(scene: Any, segmentation: Any) -> Generator[Status, None, 
     for modality, volume in made.items():
         add_difference(scene, volume, *pairs[modality])
     return made
+
+
+def _region_row(name: str, volume_ml: float, scores: dict[str, Any]) -> tables.RegionRow:
+    return tables.RegionRow(name, volume_ml, scores.get("dice"), scores.get("hd95_mm"), scores.get("truth_ml"))
+
+
+def _image_row(modality: str, scores: dict[str, Any]) -> tables.ImageRow:
+    pairs = (scores[measure][kind] for measure in ("psnr_db", "ssim") for kind in ("corrupted", "restored"))
+    return tables.ImageRow(naming.TITLES[modality], *pairs)
 
 
 def _show_table(view: Any, table: Any) -> None:

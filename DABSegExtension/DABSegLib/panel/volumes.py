@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SAMPLE_SEED = 5
 """Which virtual patient is the sample case."""
 
-MARKS = {"stop": "&#10060;", "warn": "&#9888;", "info": "&#8505;"}
+MARKS = {"stop": "&#10006;", "warn": "&#9888;", "info": "&#8505;"}
 
 
 class VolumesSection(Section):
@@ -72,6 +72,13 @@ class VolumesSection(Section):
         self._look_closely(chosen)
         self.findings = [*quick, *self._slow]
         lines = [f"{MARKS[f.level]} {html.escape(f.text)}" for f in self.findings]
+        if not any(chosen.values()):
+            lines = [
+                _(
+                    "Load the four volumes of a patient, skull-stripped and registered to each other, and pick them "
+                    "here; or press Load sample case."
+                )
+            ]
         self.ui.findingsLabel.text = "<br>".join(lines)
         self.ui.findingsLabel.visible = bool(lines)
         self.ui.sampleButton.enabled = self.can_start(self.ui.sampleButton)
