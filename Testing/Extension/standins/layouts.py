@@ -6,6 +6,7 @@ import types
 from typing import Any
 
 import slicer
+import vtk
 
 from standins.views import Views
 
@@ -16,6 +17,8 @@ class LayoutManager:
     def __init__(self, scene: Any) -> None:
         self.scene = scene
         self.views = Views(scene)
+        node = self.layoutLogic().GetLayoutNode()
+        self._observed = node, node.AddObserver("ModifiedEvent", lambda *_: self.views.arrange())
         if self.layout <= slicer.vtkMRMLLayoutNode.SlicerLayoutInitialView:
             self.layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
@@ -49,6 +52,17 @@ class LayoutManager:
             fitSliceToBackground=logic.FitSliceToBackground,
         )
 
+    def mrmlSliceLogics(self) -> Any:
+        """The logics of all slice views so far, as a collection."""
+        return self.views.application.GetSliceLogics()
+
+    def mrmlSliceLogics(self) -> vtk.vtkCollection:
+        """The logics of all slice views on screen."""
+        logics = vtk.vtkCollection()
+        for name in self.sliceViewNames():
+            logics.AddItem(self.views.view(name).logic)
+        return logics
+
     def resetSliceViews(self) -> None:
         """Every slice view shows the whole of its volume."""
         for name in self.sliceViewNames():
@@ -59,4 +73,6 @@ class LayoutManager:
 
     def close(self) -> None:
         """Take the views away."""
+        node, tag = self._observed
+        node.RemoveObserver(tag)
         self.views.close()

@@ -1,0 +1,134 @@
+"""Comparing: everything side by side, linked, on the same slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from DABSegCore.errors import InputError
+from DABSegCore.labels import MODALITIES
+from DABSegLib import links
+from DABSegLib.compare import ORIENTATIONS, Comparison
+from DABSegLib.messages import fault_of_error
+from DABSegLib.panel.section import Section
+
+if TYPE_CHECKING:
+    from DABSegLib.panel.panel import Panel
+
+Rows = dict[str, dict[str, Any]]
+
+
+class ComparingSection(Section):
+    """Section 5."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self._comparison: Comparison | None = None
+        self._setting = False
+        for orientation in ORIENTATIONS:
+            self.ui.orientationCombo.addItem(orientation)
+        self.ui.compareButton.toggled.connect(self._toggled)
+        self.ui.orientationCombo.currentIndexChanged.connect(self._turned)
+        self.ui.sliceSlider.valueChanged.connect(self._slid)
+
+    def rows(self) -> Rows:
+        """What there is to see: kind of image -> modality -> volume; a kind needs all four."""
+        segmentation = self.parameters.segmentation
+        shown = links.connected(segmentation, "input") if segmentation is not None else {}
+        blurred = shown or {m: v for m, v in self.panel.volumes.chosen().items() if v is not None}
+        rows = {"sharp": {}, "blurred": blurred}
+        sharp = {m: links.sharp_of(volume) or self.panel.results.sharp().get(m) for m, volume in blurred.items()}
+        if sharp != blurred:  # what is segmented may be the sharp case itself
+            rows["sharp"] = {m: volume for m, volume in sharp.items() if volume is not None}
+        if segmentation is not None:
+            rows["pseudo-clear"] = links.connected(segmentation, "pseudo-clear")
+            rows["difference"] = links.connected(segmentation, "difference")
+        return {row: volumes for row, volumes in rows.items() if len(volumes) == len(MODALITIES)}
+
+    def refresh(self) -> None:
+        shown = self._comparison is not None
+        self.ui.compareButton.enabled = shown or bool(self.rows())
+        with self._quietly():
+            self.ui.compareButton.checked = shown
+        self.ui.compareButton.text = _("Back to the views before") if shown else _("Side by side")
+        self.ui.orientationCombo.enabled = self.ui.sliceSlider.enabled = shown
+
+    def follow(self) -> None:
+        """Show what has become of the volumes, if they are being compared."""
+        if self._comparison is not None:
+            rows = self.rows()
+            if rows:
+                self._comparison.update(rows, self.parameters.segmentation)
+                self._show_range()
+            else:
+                self._comparison.restore()
+        self.refresh()
+
+    def leave_out(self, row: str) -> None:
+        """Show the others without a kind of image that is about to be deleted."""
+        if self._comparison is not None:
+            rest = {name: volumes for name, volumes in self.rows().items() if name != row}
+            self._comparison.update(rest, self.parameters.segmentation)
+
+    def forget(self) -> None:
+        if self._comparison is not None:
+            self._comparison.restore()
+
+    def _toggled(self, on: bool) -> None:
+        if self._setting:
+            return
+        if not on:
+            self.forget()
+            return
+        try:
+            self._comparison = Comparison(
+                self.panel.scene, self.rows(), self.parameters.segmentation, self._moved, self._ended
+            )
+            self._comparison.show()
+        except InputError as fault:
+            self._comparison = None
+            self.runner.fail(fault_of_error(fault))
+        else:
+            self._show_range()
+        self.refresh()
+
+    def _ended(self) -> None:
+        """The views show something else now, whoever wanted it."""
+        self._comparison = None
+        if self.parameters is not None:
+            self.refresh()
+
+    def _show_range(self) -> None:
+        """Let the slider reach from end to end of the head."""
+        first_mm, last_mm, step_mm = self._comparison.offset_range_mm()
+        with self._quietly():
+            slider = self.ui.sliceSlider
+            slider.minimum, slider.maximum, slider.singleStep = first_mm, last_mm, step_mm
+            slider.value = self._comparison.offset_mm
+            self.ui.orientationCombo.currentIndex = ORIENTATIONS.index(self._comparison.orientation)
+
+    def _turned(self, index: int) -> None:
+        if self._comparison is not None and not self._setting:
+            self._comparison.set_orientation(ORIENTATIONS[index])
+            self._show_range()
+
+    def _slid(self, offset_mm: float) -> None:
+        if self._comparison is not None and not self._setting:
+            self._comparison.set_offset_mm(offset_mm)
+
+    def _moved(self, offset_mm: float) -> None:
+        """Let the slider follow the mouse wheel."""
+        with self._quietly():
+            self.ui.sliceSlider.value = offset_mm
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Set widgets without taking it for the user's wish."""
+        before, self._setting = self._setting, True
+        try:
+            yield
+        finally:
+            self._setting = before
