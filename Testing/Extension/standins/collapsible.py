@@ -1,4 +1,4 @@
-"""CTK's collapsible button: a section of a panel with a head to click on."""
+"""CTK's collapsible button and group box: sections of a panel with a head to click on."""
 
 from __future__ import annotations
 
@@ -7,76 +7,39 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from standins.flavour import Control
+from standins.folding import Folding
 from standins.loader import widget
 
 
 @widget
-class ctkCollapsibleButton(Control, QtWidgets.QAbstractButton):
-    """Children are shown while it is expanded, and then only those that would be visible by themselves."""
+class ctkCollapsibleButton(Folding, Control, QtWidgets.QAbstractButton):
+    """A section across the whole width of a panel."""
 
     contentsCollapsed = QtCore.Signal(bool)
 
     def __init__(self, *arguments: Any) -> None:
-        self._own, self._forcing = {}, False
+        self._own: dict[Any, bool] = {}
         super().__init__(*arguments)
         self.setCheckable(True)
         self.setChecked(True)
         self.setContentsMargins(0, self._head_height(), 0, 0)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Preferred)
-        self.toggled.connect(self._apply)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
+        self.toggled.connect(self._on_toggled)
+
+    def _on_toggled(self, is_open: bool) -> None:
+        self._fold(is_open)
+        self.contentsCollapsed.emit(not is_open)
+
+    def _is_open(self) -> bool:
+        return self.checked
 
     def _head_height(self) -> int:
         return self.fontMetrics().height() + 10
 
-    def _get_collapsed(self) -> bool:
-        return not self.checked
-
     def setCollapsed(self, collapsed: bool) -> None:
         self.setChecked(not collapsed)
 
-    collapsed = QtCore.Property(bool, _get_collapsed, setCollapsed)
-
-    def _apply(self, expanded: bool) -> None:
-        """Hide or show the children, without forgetting which of them wanted to be hidden."""
-        self.setMaximumHeight(16777215 if expanded else self._head_height())
-        for child in self._own:
-            self._show_child(child)
-        self.contentsCollapsed.emit(not expanded)
-
-    def _show_child(self, child: QtWidgets.QWidget) -> None:
-        """Show a child that wants it if this is expanded; hiding it is not to look like its own wish."""
-        self._forcing = True
-        child.setVisible(self.checked and self._own[child])
-        if self._own[child]:
-            child.setAttribute(QtCore.Qt.WA_WState_ExplicitShowHide, False)
-        self._forcing = False
-
-    def childEvent(self, event: QtCore.QChildEvent) -> None:
-        """Watch what a new child wants, once it is complete."""
-        child = event.child()
-        if event.type() == QtCore.QEvent.ChildPolished and isinstance(child, QtWidgets.QWidget):
-            self._own[child] = not child.testAttribute(QtCore.Qt.WA_WState_ExplicitShowHide) or not child.isHidden()
-            child.installEventFilter(self)
-            self._show_child(child)
-        elif event.type() == QtCore.QEvent.ChildRemoved:
-            self._own.pop(child, None)
-        super().childEvent(event)
-
-    def eventFilter(self, child: Any, event: QtCore.QEvent) -> bool:
-        """A child was shown or hidden by somebody else."""
-        if not self._forcing and child in self._own:
-            if event.type() == QtCore.QEvent.ShowToParent:
-                self._own[child] = True
-                self._show_child(child)
-            elif event.type() == QtCore.QEvent.HideToParent:
-                self._own[child] = False
-        return False
-
-    def setVisible(self, visible: bool) -> None:
-        """Children that come and go with this do not do so by themselves."""
-        self._forcing = True
-        super().setVisible(visible)
-        self._forcing = False
+    collapsed = QtCore.Property(bool, lambda self: not self.checked, setCollapsed)
 
     def hitButton(self, position: QtCore.QPoint) -> bool:
         """Only the head is a button."""
@@ -84,29 +47,55 @@ class ctkCollapsibleButton(Control, QtWidgets.QAbstractButton):
 
     def sizeHint(self) -> QtCore.QSize:
         """Head and contents."""
-        inside = self.layout().sizeHint() if self.layout() and self.checked else QtCore.QSize(0, self._head_height())
-        return inside.expandedTo(QtCore.QSize(120, self._head_height()))
+        head = QtCore.QSize(120, self._head_height())
+        return self.layout().totalSizeHint().expandedTo(head) if self.layout() and self.checked else head
 
     def minimumSizeHint(self) -> QtCore.QSize:
         """Head and contents, as small as they go."""
-        inside = self.layout().minimumSize() if self.layout() and self.checked else QtCore.QSize(0, 0)
-        return inside.expandedTo(QtCore.QSize(120, self._head_height()))
+        head = QtCore.QSize(120, self._head_height())
+        return self.layout().totalMinimumSize().expandedTo(head) if self.layout() and self.checked else head
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        """A flat head across the whole width with an arrow and the title, and a frame around the contents."""
+        """A flat grey head and a frame."""
         painter = QtGui.QPainter(self)
         head = QtCore.QRect(0, 0, self.width, self._head_height())
-        palette = self.palette
-        painter.fillRect(head, palette.button().color().darker(112))
-        painter.setPen(palette.button().color().darker(135))
+        painter.fillRect(head, self.palette.button().color().darker(112))
+        painter.setPen(self.palette.button().color().darker(135))
         painter.drawRect(self.rect.adjusted(0, 0, -1, -1))
-        middle, arrow = head.center().y(), QtGui.QPolygon()
-        corners = [(8, -3), (16, -3), (12, 3)] if self.checked else [(9, -5), (15, 0), (9, 5)]
-        for x, y in corners:
-            arrow.append(QtCore.QPoint(x, middle + y))
-        painter.setPen(QtCore.Qt.NoPen)
-        painter.setBrush(palette.buttonText())
-        painter.drawPolygon(arrow)
-        painter.setPen(palette.buttonText().color())
-        painter.drawText(head.adjusted(24, 0, 0, 0), QtCore.Qt.AlignVCenter | QtCore.Qt.AlignLeft, self.text)
+        self._draw_title(painter, head, self.text)
+        painter.end()
+
+
+@widget
+class ctkCollapsibleGroupBox(Folding, Control, QtWidgets.QGroupBox):
+    """A part of a section."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._own: dict[Any, bool] = {}
+        super().__init__(*arguments)
+        self.setCheckable(True)
+        self.setContentsMargins(0, self._head_height(), 0, 0)
+        self.toggled.connect(self._fold)
+
+    def _is_open(self) -> bool:
+        return self.checked
+
+    def _head_height(self) -> int:
+        return self.fontMetrics().height() + 6
+
+    def setCollapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    collapsed = QtCore.Property(bool, lambda self: not self.checked, setCollapsed)
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        """An arrow and the title, and a line around what is below when it is open."""
+        painter = QtGui.QPainter(self)
+        head = QtCore.QRect(0, 0, self.width, self._head_height())
+        if self.checked:
+            painter.setPen(self.palette.button().color().darker(125))
+            painter.drawRect(self.rect.adjusted(0, head.height() // 2, -1, -1))
+            wide = self.fontMetrics().horizontalAdvance(self.title) + 30
+            painter.fillRect(QtCore.QRect(4, 0, wide, head.height()), self.palette.window())
+        self._draw_title(painter, head, self.title)
         painter.end()

@@ -8,37 +8,9 @@ from typing import Any
 from PySide6 import QtCore, QtWidgets
 
 from standins import dialogs
-from standins.collapsible import ctkCollapsibleButton
+from standins.collapsible import ctkCollapsibleButton, ctkCollapsibleGroupBox
 from standins.flavour import Control, qt_class, stored
 from standins.loader import widget
-
-
-@widget
-class ctkCollapsibleGroupBox(Control, QtWidgets.QGroupBox):
-    """A group box whose title hides and shows what is in it."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.setCheckable(True)
-        self.setStyleSheet(
-            "ctkCollapsibleGroupBox::indicator { width: 9px; height: 9px; }"
-            "QGroupBox::indicator:checked { image: url(none); }"
-        )
-        self.toggled.connect(lambda _: self._apply())
-
-    def _apply(self) -> None:
-        self.setMaximumHeight(16777215 if self.isChecked() else self.fontMetrics().height() + 8)
-
-    def _collapsed(self) -> bool:
-        return not self.isChecked()
-
-    def setCollapsed(self, collapsed: bool) -> None:
-        self.setChecked(not collapsed)
-
-    def isChecked(self) -> bool:
-        return bool(self.property("checked"))
-
-    collapsed = QtCore.Property(bool, _collapsed, setCollapsed)
 
 
 @widget
