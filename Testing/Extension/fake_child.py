@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             time.sleep(LONG_S)
     elif behaviour == "fault":
         progress.stage("read")
-        raise InputError(f"{Path(rest[0])} is a cat; choose a head", code="no-head")
+        raise InputError(f"{rest[rest.index('--t2') + 1]} is a cat; choose a head", code="no-head")
     elif behaviour == "die":
         sys.stderr.write("first line\nlast words\n")
         return int(rest[0])
