@@ -6,7 +6,6 @@ import types
 from typing import Any
 
 import slicer
-import vtk
 
 from standins.views import Views
 
@@ -55,13 +54,6 @@ class LayoutManager:
     def mrmlSliceLogics(self) -> Any:
         """The logics of all slice views so far, as a collection."""
         return self.views.application.GetSliceLogics()
-
-    def mrmlSliceLogics(self) -> vtk.vtkCollection:
-        """The logics of all slice views on screen."""
-        logics = vtk.vtkCollection()
-        for name in self.sliceViewNames():
-            logics.AddItem(self.views.view(name).logic)
-        return logics
 
     def resetSliceViews(self) -> None:
         """Every slice view shows the whole of its volume."""
