@@ -158,7 +158,7 @@ class Comparison:
     def _layout_changed(self, node: Any, _event: str) -> None:
         """End where the user chose another layout; one view that fills the screen is not another."""
         arrangement = node.GetViewArrangement()
-        if not layout.is_ours(arrangement) and True:
+        if not layout.is_ours(arrangement) and arrangement != layout.MAXIMIZED:
             self._end(layout_too=False)
 
     def _scene_closes(self, _scene: Any, _event: str) -> None:

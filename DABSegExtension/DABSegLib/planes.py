@@ -49,8 +49,9 @@ class Planes:
 
     @property
     def orientation(self) -> str:
-        """How the slices lie; "Reformat" after the user tilted them."""
-        return self._views[0].GetOrientation()
+        """How the slices lie; after the user tilted them, how they lay before."""
+        now = self._views[0].GetOrientation()
+        return now if now in ORIENTATIONS else self._orientation
 
     @property
     def offset_mm(self) -> float:
@@ -59,6 +60,7 @@ class Planes:
 
     def set_orientation(self, orientation: str) -> None:
         """Turn all slices to one of `ORIENTATIONS`, at the tumour's widest."""
+        self._orientation = orientation
         with self._set_all():
             for view in self._views:
                 view.SetOrientation(orientation)

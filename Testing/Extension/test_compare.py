@@ -13,7 +13,7 @@ from DABSegLib import layout
 from DABSegLib.compare import Comparison
 from DABSegLib.geometry import local_affine
 from heads import a_head, a_segmentation, a_tumour, rows_of
-from nodes import a_transform, a_volume_node, an_affine
+from nodes import a_matrix, a_transform, a_volume_node, an_affine
 from standins.view import BAR_PX
 from standins.views import Views
 
@@ -73,6 +73,8 @@ def test_every_view_shows_its_volume_and_nothing_over_it(comparison: Comparison,
             assert node.GetBackgroundVolumeID() == comparison.rows[row][modality].GetID()
             assert node.GetForegroundVolumeID() is None
             assert node.GetLabelVolumeID() is None
+            assert node.GetLinkedControl()
+            assert node.GetHotLinkedControl()
 
 
 def test_rows_that_lack_a_modality_are_left_out(scene: Any, views: Views) -> None:
@@ -249,6 +251,16 @@ def test_it_begins_at_the_tumours_widest(comparison: Comparison) -> None:
     assert areas[round((60 - comparison.offset_mm) / 4)] == areas.max()
 
 
+def test_an_orientation_chosen_in_slicer_is_known_and_a_tilted_one_is_not(comparison: Comparison) -> None:
+    for view in slice_nodes(comparison):
+        view.SetOrientation("Coronal")
+    assert comparison.orientation == "Coronal"
+    for view in slice_nodes(comparison):
+        view.GetSliceToRAS().DeepCopy(a_matrix(an_affine((20, 10, 0))))
+        view.UpdateMatrices()
+    assert comparison.orientation == "Axial"
+
+
 def test_the_slider_moves_all_and_only_ours(scene: Any, comparison: Comparison) -> None:
     red = scene.GetSingletonNode("Red", "vtkMRMLSliceNode")
     before = red.GetSliceOffset()
@@ -316,6 +328,16 @@ def test_a_zoomed_view_stays_zoomed_when_the_window_changes(comparison: Comparis
     assert zoomed.GetFieldOfView()[1] == pytest.approx(height_mm)
     comparison.fit()
     assert zoomed.GetFieldOfView()[1] == pytest.approx(other.GetFieldOfView()[1])
+
+
+def test_a_view_moved_aside_stays_there_when_the_window_changes(comparison: Comparison, views: Views) -> None:
+    moved = slice_nodes(comparison)[5]
+    moved.SetXYZOrigin(11, -7, 0)
+    views.size = (900, 500)
+    views.arrange()
+    assert moved.GetXYZOrigin()[:2] == (11, -7)
+    comparison.fit()
+    assert moved.GetXYZOrigin()[:2] == (0, 0)
 
 
 def test_closing_the_scene_ends_it(scene: Any, views: Views) -> None:
