@@ -64,7 +64,9 @@ class Planes:
         with self._set_all():
             for view in self._views:
                 view.SetOrientation(orientation)
-            self._fit(self._sights.best_mm(self._axes(self._views[0])[:, 2]))
+            best_mm = self._sights.best_mm(self._axes(self._views[0])[:, 2])
+            for view in self._views:
+                self._fit_view(view, best_mm)
 
     def set_offset_mm(self, offset_mm: float) -> None:
         """Move all slices along their normal."""
@@ -78,12 +80,10 @@ class Planes:
 
     def fit(self) -> None:
         """Show the whole head again, on the same slice."""
+        offset_mm = self.offset_mm
         with self._set_all():
-            self._fit(self.offset_mm)
-
-    def _fit(self, offset_mm: float) -> None:
-        for view in self._views:
-            self._fit_view(view, offset_mm)
+            for view in self._views:
+                self._fit_view(view, offset_mm)
 
     def _fit_view(self, view: Any, offset_mm: float) -> None:
         """Centre the head in a view, as large as fits into it."""
@@ -125,11 +125,14 @@ class Planes:
 
     @contextmanager
     def _set_all(self) -> Iterator[None]:
-        """While it lasts, what changes in the views is our doing; afterwards it is told once."""
+        """While it lasts, what changes in the views is our doing; each view and we are told once, afterwards."""
         self._setting = True
+        before = [view.StartModify() for view in self._views]
         try:
             yield
         finally:
+            for view, was_modifying in zip(self._views, before, strict=True):
+                view.EndModify(was_modifying)
             self._setting = False
         self._tell(self.offset_mm)
 
