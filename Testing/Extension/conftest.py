@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import sys
 import time
 import traceback
@@ -12,10 +14,24 @@ from typing import Any
 
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="Slicer's MRML libraries are not here", exc_type=ImportError)
-
 EXTENSION = Path(__file__).parents[2] / "DABSegExtension"
 sys.path[:0] = [str(EXTENSION), str(Path(__file__).parent)]
+HAS_MRML = importlib.util.find_spec("slicer") is not None
+NEEDS_MRML = re.compile(r"^(import|from) (DABSegLib|slicer|standins|vtk)\b", re.MULTILINE)
+
+
+class WithoutMRML(pytest.Module):
+    """A file of tests that cannot even be imported here."""
+
+    def collect(self) -> list[Any]:
+        return pytest.skip("Slicer's MRML libraries (slicer-core) are not here", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module | None:
+    """Without Slicer's libraries the files that need them are skipped one by one, and the report says so."""
+    if HAS_MRML or not NEEDS_MRML.search(module_path.read_text(encoding="utf-8")):
+        return None
+    return WithoutMRML.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(autouse=True)

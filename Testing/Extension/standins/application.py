@@ -33,6 +33,7 @@ class Application(Control, QtWidgets.QApplication):
     startupCompleted = QtCore.Signal()
     applicationVersion = "5.10.0"
     majorVersion, minorVersion = 5, 10
+    temporaryPath = tempfile.gettempdir()
     _layouts: LayoutManager | None = None
 
     def applicationLogic(self) -> Any:
@@ -68,10 +69,6 @@ class Application(Control, QtWidgets.QApplication):
 
     userSettings = revisionUserSettings = settings
 
-    @property
-    def temporaryPath(self) -> str:
-        return os.environ.get("DABSEG_TEST_TEMPORARY", tempfile.gettempdir())
-
 
 def install() -> Application:
     """Make `import qt`, `import ctk` and `from slicer.ScriptedLoadableModule import *` work; once per process."""
@@ -89,7 +86,6 @@ def install() -> Application:
     translation.tr = lambda text: text
     translation.translate = lambda context, text: text
     _submodule("i18n", translation)
-    slicer.util.VTKObservationMixin  # noqa: B018 - the genuine one is in the wheel
     return application
 
 

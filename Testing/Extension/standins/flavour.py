@@ -13,8 +13,6 @@ LIBRARIES = (QtWidgets, QtGui, QtCore, QtUiTools)
 SAME_NAMED_VIRTUALS = {"sizeHint", "minimumSizeHint"}
 """C++ calls these by name through Python, which would never come back from a property."""
 
-GETTERS_WITH_ARGUMENTS = {("QLayout", "contentsMargins")}
-
 
 def flavour_all() -> None:
     """Turn the properties of every Qt class into Python properties; the second time does nothing."""
@@ -35,7 +33,7 @@ def _flavour(cls: type) -> None:
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         name = meta.property(index).name()
-        if name not in SAME_NAMED_VIRTUALS and (cls.__name__, name) not in GETTERS_WITH_ARGUMENTS:
+        if name not in SAME_NAMED_VIRTUALS:
             setattr(cls, name, Property(cls, name, meta.property(index).isWritable()))
 
 
