@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from DABSegCore.errors import InputError
-from DABSegCore.files import check_exists, list_folder, read_bytes, write_bytes
+from DABSegCore.files import at_once, check_exists, list_folder, read_bytes, write_bytes
 from DABSegCore.labels import MODALITIES
 from DABSegCore.volume import SUFFIXES, Volume, image_suffix, overlap, read_labels, read_volume, resample, same_grid
 
@@ -174,7 +174,7 @@ def load_case(case: Case, reference: str = "t1ce", on_warning: Callable[[str], o
     Raises:
         InputError: If an image cannot be read, is constant, equals another or does not overlap the reference.
     """
-    volumes = {modality: read_volume(case.paths[modality]) for modality in MODALITIES}
+    volumes = dict(zip(MODALITIES, at_once(read_volume, [case.paths[m] for m in MODALITIES]), strict=True))
     for modality, volume in volumes.items():
         _check_content(volume.array, case.paths[modality])
     for a, b in itertools.combinations(MODALITIES, 2):

@@ -6,11 +6,15 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from DABSegCore.errors import InputError
+
+S, T = TypeVar("S"), TypeVar("T")
 
 VOXEL_FILE = re.compile(rb"^(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(.*?)[ \t\r]*$", re.MULTILINE | re.IGNORECASE)
 """The line of a MetaImage or NRRD header that names the file of its voxels."""
@@ -63,17 +67,34 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, *parts: bytes | memoryview) -> None:
     """Write a file whole or not at all: under a temporary name in the same folder, then renamed.
+
+    Args:
+        path: Where to.
+        parts: What it holds, one after the other.
 
     Raises:
         InputError: If the folder cannot be written or the disk is full; nothing is left behind.
     """
     path = Path(path)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
+        for part in parts:
+            file.write(part)
         file.flush()
         os.fsync(file.fileno())  # some file systems report a full disk only here
+
+
+def at_once(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """The same work on several files, by as many threads as there are files: reading, packing and digests let go of
+    Python's lock, so they use the cores there are.
+
+    Raises:
+        Exception: The first one that any of them raised, in the order of the items, when all are done.
+    """
+    items = list(items)
+    with ThreadPoolExecutor(max(len(items), 1)) as pool:
+        return list(pool.map(work, items))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from DABSegCore.files import list_folder, read_bytes
 from DABSegCore.nifti import not_one_volume, truncated
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+_LOCK = threading.Lock()
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -153,13 +156,17 @@ def _geometry(affine: np.ndarray) -> tuple[list[float], list[float], list[float]
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ITK's warnings off the terminal, where they would bury the one sentence that matters."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+    """Keep ITK's warnings off the terminal, where they would bury the one sentence that matters.
+
+    One thread at a time: the switch is one for all.
+    """
+    with _LOCK:
+        before = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        try:
+            yield
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 def _last_line(error: Exception) -> str:

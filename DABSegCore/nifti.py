@@ -141,9 +141,20 @@ def encode_nifti(array: np.ndarray, affine: np.ndarray, gzipped: bool, space: in
         gzipped: Whether to compress; the fastest level, as MRI noise hardly packs better at the slower ones.
         space: Code of the space the affine leads to, as from `decode_nifti`; of both forms, as they are one affine.
     """
-    array = np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == bool else array.dtype.newbyteorder("<"))
-    data = encode_header(array.shape, array.dtype, affine, space) + array.tobytes()
+    data = b"".join(nifti_parts(array, affine, space))
     return gzip.compress(data, compresslevel=1, mtime=0) if gzipped else data
+
+
+def nifti_parts(array: np.ndarray, affine: np.ndarray, space: int = 1) -> tuple[bytes, memoryview]:
+    """What a NIfTI-1 file consists of, all up to its first voxel and the voxels, without a copy of these.
+
+    Args:
+        array: As for `encode_nifti`.
+        affine: As for `encode_nifti`.
+        space: As for `encode_nifti`.
+    """
+    array = np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == bool else array.dtype.newbyteorder("<"))
+    return encode_header(array.shape, array.dtype, affine, space), memoryview(array).cast("B")
 
 
 def encode_header(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, space: int = 1) -> bytes:

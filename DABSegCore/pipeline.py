@@ -18,7 +18,7 @@ from DABSegCore.cases import Case, load_case
 from DABSegCore.checkpoint import load_checkpoint
 from DABSegCore.errors import InputError
 from DABSegCore.figure import case_panel
-from DABSegCore.files import sha256
+from DABSegCore.files import at_once, sha256
 from DABSegCore.inference import Inferred, infer
 from DABSegCore.labels import MODALITIES, REGIONS, labels_from_regions, regions_from_labels
 from DABSegCore.part import Part, kept, part_of, placed
@@ -275,9 +275,9 @@ def _write_volumes(stage: Path, case_id: str, result: Result, reference: Volume,
         volumes |= dict(zip(REGIONS, masks, strict=True))
     if options.save_probabilities:
         volumes |= {f"probabilities_{r}": p for r, p in zip(REGIONS, result.probabilities, strict=True)}
-    for name, array in volumes.items():
-        write_volume(stage / f"{case_id}_{name}.{options.format}", reference.with_array(array))
-    return [f"{case_id}_{name}.{options.format}" for name in volumes]
+    files = {f"{case_id}_{name}.{options.format}": reference.with_array(array) for name, array in volumes.items()}
+    at_once(lambda name: write_volume(stage / name, files[name]), files)
+    return list(files)
 
 
 def _measures(label: np.ndarray, truth: np.ndarray | None, reference: Volume, meta: dict[str, Any]) -> dict[str, Any]:

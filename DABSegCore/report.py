@@ -19,7 +19,7 @@ import torch
 from DABSegCore import __version__
 from DABSegCore.cases import Case
 from DABSegCore.errors import InputError
-from DABSegCore.files import make_folder, sha256, write_bytes
+from DABSegCore.files import at_once, make_folder, sha256, write_bytes
 from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegCore.metrics import dice
 from DABSegCore.results import are_intact, find_record, publish
@@ -40,7 +40,7 @@ def identity(case: Case, weights: Mapping[str, Any], options: Mapping[str, Any])
     label = case.segmentation
     return {
         "version": __version__,
-        "inputs": {modality: _file(path) for modality, path in case.paths.items()},
+        "inputs": dict(zip(case.paths, at_once(_file, case.paths.values()), strict=True)),
         "reference_segmentation": None if label is None else _file(label),
         "weights": dict(weights),
         "options": dict(options),

@@ -19,7 +19,7 @@ from typing import Any
 
 from DABSegCore.cases import Case
 from DABSegCore.errors import InputError
-from DABSegCore.files import make_folder, read_bytes, sha256
+from DABSegCore.files import at_once, make_folder, read_bytes, sha256
 
 STAGE = re.compile(r"\.dabseg-(?P<host>\w*)-(?P<pid>\d{1,9})-.*\.partial")
 """Name of a staging folder: whose it is tells whether it is still needed."""
@@ -96,7 +96,8 @@ def publish(stage: Path, folder: Path, record: str, names: Iterable[str], earlie
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of files in a folder, by name."""
-    return {name: sha256(folder / name) for name in names}
+    names = list(names)
+    return dict(zip(names, at_once(lambda name: sha256(folder / name), names), strict=True))
 
 
 def are_intact(folder: Path, outputs: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from DABSegCore.errors import InputError, packages_for
 from DABSegCore.files import read_bytes, replacing, write_bytes
 from DABSegCore.files import sha256 as sha256
 from DABSegCore.labels import canonical_labels
-from DABSegCore.nifti import decode_nifti, encode_nifti
+from DABSegCore.nifti import decode_nifti, encode_nifti, nifti_parts
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """File names read as images; anything else must be a folder with one DICOM series."""
@@ -118,8 +118,11 @@ def write_volume(path: str | Path, volume: Volume) -> None:
     """
     path = Path(path)
     suffix = image_suffix(path)
-    if suffix in (".nii", ".nii.gz"):
-        write_bytes(path, encode_nifti(volume.array, volume.affine, suffix == ".nii.gz", volume.space))
+    if suffix == ".nii.gz":
+        write_bytes(path, encode_nifti(volume.array, volume.affine, True, volume.space))
+        return
+    if suffix == ".nii":
+        write_bytes(path, *nifti_parts(volume.array, volume.affine, volume.space))
         return
     if suffix not in (".nrrd", ".mha"):
         raise _unknown_format(path)

@@ -249,7 +249,7 @@ def test_a_disk_that_fills_up(case: Path, command: Command, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "fsync", fsync)
     assert "disk is full" in command.refuses("--case", case)
-    assert written == after + 1
+    assert after < written <= after + 5  # the five volumes are written at once
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")

@@ -4,6 +4,8 @@ import dataclasses
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -295,3 +297,30 @@ def test_every_preset_survives_the_trip_through_a_checkpoint(tmp_path: Path) -> 
     for config in PRESETS.values():
         assert ModelConfig.from_dict(dataclasses.asdict(config)) == config
         assert checkpoint.preset_name(config) == config.preset
+
+
+def test_loading_brings_no_more_of_torch_than_is_needed() -> None:
+    """`to_empty` would import the half of torch that compiles, which takes longer than the weights do."""
+    program = (
+        "import sys, torch; from DABSegCore import checkpoint; before = len(sys.modules);"
+        "checkpoint.load_checkpoint(checkpoint.shipped_weights()); sys.exit(len(sys.modules) - before > 60)"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=Path(checkpoint.__file__).parents[1], check=False
+        ).returncode
+        == 0
+    )
+
+
+def test_a_network_is_its_own_whatever_the_file_shares(saved: Path) -> None:
+    """Stored in half precision and another order of axes, a weight comes out in float32 and in the network's."""
+    state = torch.load(saved, weights_only=True)["state"]
+    name = next(name for name, tensor in state.items() if tensor.dim() == 5 and min(tensor.shape[:2]) > 1)
+    state[name] = state[name].half().transpose(0, 1).contiguous().transpose(0, 1)
+    loaded = dict(load_checkpoint(edited(saved, state=state))[0].named_parameters())[name]
+    assert not state[name].is_contiguous()
+    assert loaded.is_contiguous()
+    assert loaded.dtype == torch.float32
+    assert loaded.requires_grad
+    assert torch.equal(loaded, state[name].float())
