@@ -54,10 +54,10 @@ class ImageRow:
 REGION_COLUMNS = {"Region": None, "Volume (ml)": 2, "Dice": 3, "HD95 (mm)": 2, "Reference (ml)": 2}
 IMAGE_COLUMNS = {
     "Modality": None,
-    "PSNR blurred (dB)": 2,
-    "PSNR pseudo-clear (dB)": 2,
-    "SSIM blurred": 3,
-    "SSIM pseudo-clear": 3,
+    "PSNR in (dB)": 2,
+    "PSNR out (dB)": 2,
+    "SSIM in": 3,
+    "SSIM out": 3,
 }
 """Heading of a column -> digits after the point, None for text; in the order of a row's fields."""
 

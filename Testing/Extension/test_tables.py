@@ -48,10 +48,10 @@ def test_an_image_table_goes_there_and_back(scene: Any) -> None:
     node = image_table(scene, None, rows)
     assert texts(node)[0] == [
         "Modality",
-        "PSNR blurred (dB)",
-        "PSNR pseudo-clear (dB)",
-        "SSIM blurred",
-        "SSIM pseudo-clear",
+        "PSNR in (dB)",
+        "PSNR out (dB)",
+        "SSIM in",
+        "SSIM out",
     ]
     assert image_rows(node) == rows
 

@@ -235,13 +235,15 @@ def _image_row(modality: str, scores: dict[str, Any]) -> tables.ImageRow:
 
 
 def _show_table(view: Any, table: Any) -> None:
-    """Show a table without scroll bars."""
+    """Show all of a table: no scroll bar, no row numbers."""
     view.setMRMLTableNode(table)
-    view.visible = True
+    view.verticalHeader().hide()
+    view.horizontalHeader().setStretchLastSection(True)
     view.resizeColumnsToContents()
-    rows = view.model().rowCount()
-    height = view.horizontalHeader().height + sum(view.rowHeight(row) for row in range(rows))
-    view.setFixedHeight(height + 4)
+    view.resizeRowsToContents()
+    view.visible = True
+    rows = sum(view.rowHeight(row) for row in range(view.model().rowCount()))
+    view.setFixedHeight(view.horizontalHeader().sizeHint.height() + rows + 2 * view.frameWidth)
 
 
 def _scores(segmentation: Any) -> dict[str, Any]:

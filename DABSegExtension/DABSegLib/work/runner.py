@@ -138,7 +138,7 @@ def run_to_end(work: Work[T]) -> T:
         if not work.advance().busy:
             time.sleep(IDLE_S)
     if work.fault is not None:
-        text = "; ".join(filter(None, (work.fault.cause, work.fault.cure)))
+        text = " ".join(filter(None, (work.fault.cause, work.fault.cure)))
         raise InputError(text if work.fault.code != "bug" else f"{text}\n{work.fault.log}", work.fault.code)
     if work.outcome == "cancelled":
         raise InputError("the work was cancelled; start it again", code="cancelled")

@@ -137,7 +137,7 @@ class SliceView(_View):
 
 
 class ThreeDView(_View):
-    """A 3-D view, seen from the front with all that is visible in it."""
+    """A 3-D view, seen from the front; surfaces of segments fill it, as after Slicer's "center the view"."""
 
     def __init__(self, application: Any, node: Any) -> None:
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
@@ -145,8 +145,26 @@ class ThreeDView(_View):
 
     def grab(self) -> np.ndarray:
         """A picture of it: uint8 [H, W, 3]."""
-        self.renderer.ResetCamera()
+        bounds = vtk.vtkBoundingBox()
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", self.node.GetScene()):
+            for surface in _surfaces(node):
+                bounds.AddBounds(surface.GetBounds())
+        if bounds.IsValid():
+            box = [0.0] * 6
+            bounds.GetBounds(box)
+            self.renderer.ResetCamera(box)
+        else:
+            self.renderer.ResetCamera()
         return super().grab()
+
+
+def _surfaces(node: Any) -> list[Any]:
+    """The surfaces of a segmentation that are seen in 3D; where a transform takes them is left out."""
+    display, segmentation = node.GetDisplayNode(), node.GetSegmentation()
+    if display is None or not (display.GetVisibility() and display.GetVisibility3D()):
+        return []
+    found = [segmentation.GetSegment(name).GetRepresentation("Closed surface") for name in segmentation.GetSegmentIDs()]
+    return [surface for surface in found if surface is not None and surface.GetNumberOfPoints()]
 
 
 def _text(renderer: Any, colour: tuple[float, float, float], size: int, place: tuple[int, int]) -> Any:
