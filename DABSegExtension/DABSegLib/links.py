@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import slicer
 
 from DABSegCore.labels import MODALITIES
 
@@ -24,6 +26,9 @@ SCORES = "DABSeg.Scores"
 SHARP = "DABSeg.Sharp"
 """Node reference from a volume with simulated motion to the one without."""
 
+TRUTH_OF = "DABSeg.TruthOf"
+"""Node reference from a reference segmentation to a volume of its patient."""
+
 ROLES = ("input", "pseudo-clear", "difference")
 REFERENCE = "DABSeg.Reference"
 """Node reference from a segmentation to the volume on whose grid it is."""
@@ -39,6 +44,18 @@ def is_derived(volume: Any) -> bool:
 def sharp_of(volume: Any) -> Any | None:
     """The volume that one with simulated motion was made from."""
     return volume.GetNodeReference(SHARP) if volume is not None else None
+
+
+def truth_of(volumes: Iterable[Any]) -> Any | None:
+    """The reference segmentation that came with one of the volumes, or with the one it was blurred from."""
+    originals = [sharp_of(volume) or volume for volume in volumes]
+    ids = {volume.GetID() for volume in originals}
+    scenes = {volume.GetScene() for volume in originals}
+    for scene in scenes:
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene):
+            if node.GetNodeReferenceID(TRUTH_OF) in ids:
+                return node
+    return None
 
 
 def trajectory_of(volume: Any) -> dict[str, Any] | None:

@@ -40,9 +40,9 @@ class ComparingSection(Section):
         shown = links.connected(segmentation, "input") if segmentation is not None else {}
         blurred = shown or {m: v for m, v in self.panel.volumes.chosen().items() if v is not None}
         rows = {"sharp": {}, "blurred": blurred}
-        sharp = {m: links.sharp_of(volume) or self.panel.results.sharp().get(m) for m, volume in blurred.items()}
-        if sharp != blurred:  # what is segmented may be the sharp case itself
-            rows["sharp"] = {m: volume for m, volume in sharp.items() if volume is not None}
+        sharp = self.panel.results.sharp_of(blurred)
+        if sharp:  # those that were not blurred are sharp themselves
+            rows["sharp"] = {**blurred, **sharp}
         if segmentation is not None:
             rows["pseudo-clear"] = links.connected(segmentation, "pseudo-clear")
             rows["difference"] = links.connected(segmentation, "difference")

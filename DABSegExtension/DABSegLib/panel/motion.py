@@ -56,11 +56,11 @@ class MotionSection(Section):
         sharp = {modality: links.sharp_of(volume) or volume for modality, volume in picked.volumes.items()}
         inputs = Inputs(sharp, picked.reference)
         steps = simulate_steps(self.panel.scene, inputs, on_log=self.runner.log, **motion)
-        self.runner.start(steps, button, lambda result: self._done(sharp, result), button.text)
+        self.runner.start(steps, button, self._done, button.text)
 
-    def _done(self, sharp: dict[str, Any], result: Any) -> None:
-        """Pick the blurred volumes for the next step, and remember the sharp ones."""
+    def _done(self, result: Any) -> None:
+        """Pick the blurred volumes for the next step; they know the sharp ones. They have no results yet."""
+        self.parameters.segmentation = None
         self.panel.volumes.choose(result.motion)
-        self.panel.results.set_sharp(sharp)
         self.runner.say(_("Blurred volumes are picked above now. Apply segments them; Side by side compares."))
         self.panel.comparing.follow()

@@ -35,7 +35,7 @@ class Panel(VTKObservationMixin):
         root.setMRMLScene(slicer.mrmlScene)
         self.parameters: Any = None
         self._connection: Any = None
-        self._refreshing = False
+        self._refreshing = self._entered = False
         self.runner = Runner(self.ui, self.refresh)
         self.torch = TorchSection(self)
         self.volumes = VolumesSection(self)
@@ -52,7 +52,9 @@ class Panel(VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         self.addObserver(scene, scene.EndCloseEvent, self._on_scene_changed)
         self.addObserver(scene, scene.EndImportEvent, self._on_scene_changed)
-        self.enter()
+        self._bind()
+        self.torch.look()
+        self.refresh()
 
     @property
     def scene(self) -> Any:
@@ -61,6 +63,7 @@ class Panel(VTKObservationMixin):
 
     def enter(self) -> None:
         """The module is shown: take up what the scene says."""
+        self._entered = True
         self._bind()
         if not any(self.volumes.chosen().values()):
             self.volumes.fill()
@@ -68,9 +71,8 @@ class Panel(VTKObservationMixin):
         self.refresh()
 
     def exit(self) -> None:
-        """Another module is shown: what runs goes on, the parameters are let go."""
-        if not self.runner.busy:
-            self._unbind()
+        """Another module is shown: what runs goes on, and the tables follow what Segment Editor does."""
+        self._entered = False
 
     def close(self) -> None:
         """The application ends, or the module is loaded anew."""
@@ -116,4 +118,6 @@ class Panel(VTKObservationMixin):
         self._unbind()
 
     def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
-        self.enter()
+        """Take up the new scene, at once or when the module is shown again: an empty scene is to stay empty."""
+        if self._entered or self.parameters is not None:
+            self.enter()

@@ -56,19 +56,20 @@ class ResultsSection(Section):
         if self._can_measure():
             self._measure()
 
-    def set_truth(self, segmentation: Any) -> None:
-        """Pick a reference segmentation."""
-        self.parameters.truth = segmentation
-
-    def set_sharp(self, volumes: dict[str, Any]) -> None:
-        """Pick the volumes without motion, by modality."""
-        for modality, volume in volumes.items():
-            setattr(self.parameters, f"{modality}Sharp", volume)
+    def truth(self) -> Any | None:
+        """The reference segmentation that is picked, or else the one that came with the volumes."""
+        if self.parameters.truth is not None:
+            return self.parameters.truth
+        return links.truth_of(links.connected(self.segmentation, "input").values()) if self.segmentation else None
 
     def sharp(self) -> dict[str, Any]:
-        """The volumes without motion that are picked, by modality."""
-        picked = {modality: getattr(self.parameters, f"{modality}Sharp") for modality in MODALITIES}
-        return {modality: volume for modality, volume in picked.items() if volume is not None}
+        """The volumes without motion by modality: those picked, or else those the inputs were blurred from."""
+        return self.sharp_of(links.connected(self.segmentation, "input")) if self.segmentation is not None else {}
+
+    def sharp_of(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As `sharp`, of other volumes; one that was not blurred is not among them."""
+        found = {m: getattr(self.parameters, f"{m}Sharp") or links.sharp_of(inputs.get(m)) for m in MODALITIES}
+        return {m: volume for m, volume in found.items() if volume not in (None, inputs.get(m))}
 
     def refresh(self) -> None:
         segmentation = self.segmentation
@@ -78,6 +79,7 @@ class ResultsSection(Section):
         self.ui.surfaceCheck.enabled = there
         self.ui.differenceCheck.enabled = idle and there and bool(links.connected(segmentation, "pseudo-clear"))
         self.ui.editButton.enabled = there
+        self.ui.knownLabel.text = self._known()
         for button, ready in ((self.ui.exportButton, there), (self.ui.measureButton, self._can_measure())):
             button.enabled = self.runner.owns(button) or (idle and ready)
 
@@ -130,6 +132,7 @@ class ResultsSection(Section):
             _keep_scores(self.segmentation, scores)
             self.runner.say(_("The segments were changed: Measure gives their Dice and HD95 again."))
         self._fill_tables()
+        self._show_surface(self.ui.surfaceCheck.checked)
 
     def _show_surface(self, on: bool) -> None:
         if self.segmentation is not None and segments.is_surface_shown(self.segmentation) != on:
@@ -159,7 +162,17 @@ class ResultsSection(Section):
         if self.segmentation is None:
             return False
         pairs = links.connected(self.segmentation, "pseudo-clear").keys() & self.sharp().keys()
-        return self.parameters.truth is not None or bool(pairs)
+        return self.truth() is not None or bool(pairs)
+
+    def _known(self) -> str:
+        """What a measurement would compare with, where nothing else is picked."""
+        if self.segmentation is None:
+            return ""
+        truth, sharp = self.truth(), self.sharp()
+        words = [_("segments: {name}").format(name=truth.GetName())] if truth is not None else []
+        if sharp:
+            words.append(_("sharp volumes: {names}").format(names=", ".join(v.GetName() for v in sharp.values())))
+        return _("Compared with {what}.").format(what="; ".join(words)) if words else _("Nothing to compare with yet.")
 
     def _measure(self, *_args: Any) -> None:
         button = self.ui.measureButton
@@ -169,7 +182,7 @@ class ResultsSection(Section):
         steps = score_steps(
             self.panel.scene,
             segmentation,
-            self.parameters.truth,
+            self.truth(),
             sharp=self.sharp(),
             corrupted=links.connected(segmentation, "input"),
             restored=links.connected(segmentation, "pseudo-clear"),
@@ -243,7 +256,7 @@ def _show_table(view: Any, table: Any) -> None:
     view.resizeRowsToContents()
     view.visible = True
     rows = sum(view.rowHeight(row) for row in range(view.model().rowCount()))
-    view.setFixedHeight(view.horizontalHeader().sizeHint.height() + rows + 2 * view.frameWidth)
+    view.setFixedHeight(rows + view.rowHeight(0) + 8)  # the headings, and what is around
 
 
 def _scores(segmentation: Any) -> dict[str, Any]:

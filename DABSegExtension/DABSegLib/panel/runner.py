@@ -32,6 +32,7 @@ class Runner:
         self._button: Any = None
         self._caption = ""
         self._lines: list[str] = []
+        self._notes: list[str] = []
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._tick)
@@ -64,6 +65,7 @@ class Runner:
         if self.busy:
             raise RuntimeError("one work at a time; the buttons of the others are disabled meanwhile")
         self._lines.clear()
+        self._notes.clear()
         self._ui.logText.setPlainText("")
         self.say("")
         self.log("info", title)
@@ -90,12 +92,13 @@ class Runner:
         self.say("")
 
     def log(self, level: str, text: str) -> None:
-        """Keep a line; a warning is shown at once, too."""
+        """Keep a line; warnings are shown at once, too, and stay until the next work."""
         line = text if level == "info" else f"{level}: {text}"
         self._lines.append(line)
         self._ui.logText.appendPlainText(line)
         if level == "warning":
-            self.say(_("Note: {text}").format(text=html.escape(text)))
+            self._notes.append(_("Note: {text}").format(text=html.escape(text)))
+            self.say("<br>".join(self._notes))
 
     def say(self, rich_text: str) -> None:
         """Show one message under the progress bar, or none."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SAMPLE_SEED = 5
 """Which virtual patient is the sample case."""
 
+ARRIVAL_MS = 300
+"""After the last of several nodes came into the scene: names and voxels come after the node."""
+
 MARKS = {"stop": "&#10006;", "warn": "&#9888;", "info": "&#8505;"}
 
 
@@ -36,6 +39,11 @@ class VolumesSection(Section):
         self._timer = qt.QTimer()
         self._timer.setInterval(20)
         self._timer.timeout.connect(self._look_on)
+        self._arrivals = qt.QTimer()
+        self._arrivals.setSingleShot(True)
+        self._arrivals.setInterval(ARRIVAL_MS)
+        self._arrivals.timeout.connect(self._fill_when_empty)
+        panel.addObserver(panel.scene, panel.scene.NodeAddedEvent, lambda *_args: self._arrivals.start())
         self.ui.sampleButton.clicked.connect(self._load_sample)
         self.ui.fillButton.clicked.connect(self._fill_pressed)
 
@@ -86,6 +94,7 @@ class VolumesSection(Section):
 
     def forget(self) -> None:
         self._timer.stop()
+        self._arrivals.stop()
         self._looking, self._slow_of, self._slow, self.findings = None, None, [], []
 
     def _look_closely(self, chosen: dict[str, Any]) -> None:
@@ -107,6 +116,11 @@ class VolumesSection(Section):
             self._looking, self._slow = None, end.value
             self.panel.refresh()
 
+    def _fill_when_empty(self) -> None:
+        """Pick volumes that were just loaded, as long as none is picked."""
+        if self.parameters is not None and not self.runner.busy and not any(self.chosen().values()):
+            self.fill()
+
     def _fill_pressed(self, *_args: Any) -> None:
         if self.fill() == 0:
             self.runner.say(
@@ -122,5 +136,4 @@ class VolumesSection(Section):
     def _sample_loaded(self, sample: Any) -> None:
         """Pick what was made, and show it."""
         self.choose(sample.volumes)
-        self.panel.results.set_truth(sample.truth)
         slicer.util.setSliceViewerLayers(background=sample.volumes["t1ce"], fit=True)

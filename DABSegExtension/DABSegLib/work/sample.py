@@ -62,6 +62,7 @@ def sample_steps(
             node.SetAttribute(links.MODALITY, modality)
             bridge.add_volume(scene, node, None, kind=None, source=None)
         segments.add_segmentation(scene, truth, volumes["t1ce"])
+        truth.SetNodeReferenceID(links.TRUTH_OF, volumes["t1ce"].GetID())
     return SampleResult(volumes, truth)
 
 
