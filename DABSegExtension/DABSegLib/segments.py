@@ -28,6 +28,9 @@ from DABSegLib.regions import TUMOUR_REGIONS, Region, terminology
 FILL_OPACITY = 0.2
 """Of the segments in slice views: light, as three lie over each other in the enhancing tumour."""
 
+OPACITY_3D = {"TC": 0.5, "WT": 0.25}
+"""Of surfaces: the enhancing tumour is to be seen within the others."""
+
 SURFACE = "Closed surface"
 
 
@@ -105,6 +108,8 @@ def add_segmentation(scene: Any, node: Any, reference_node: Any) -> Any:
     display = node.GetDisplayNode()
     display.SetOpacity2DFill(FILL_OPACITY)
     display.SetOpacity2DOutline(1.0)
+    for region, opacity in OPACITY_3D.items():
+        display.SetSegmentOpacity3D(region, opacity)
     return node
 
 

@@ -8,6 +8,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
+from DABSegLib import layout
 from DABSegLib.panel.comparing import ComparingSection
 from DABSegLib.panel.folder import FolderSection
 from DABSegLib.panel.motion import MotionSection
@@ -65,6 +66,7 @@ class Panel(VTKObservationMixin):
         """The module is shown: take up what the scene says."""
         self._entered = True
         self._bind()
+        layout.register(self.scene)  # a scene may have been saved while it compared
         if not any(self.volumes.chosen().values()):
             self.volumes.fill()
         self.torch.look()

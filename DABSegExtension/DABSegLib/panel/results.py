@@ -52,6 +52,10 @@ class ResultsSection(Section):
         self.parameters.segmentation = result.segmentation
         self.ui.resultsSection.collapsed = self.ui.compareSection.collapsed = False
         slicer.util.setSliceViewerLayers(background=inputs.volumes[inputs.reference], fit=True)
+        _go_to(self.panel.scene, result.segmentation)
+        truth = self.truth()
+        if truth is not None:
+            truth.SetDisplayVisibility(False)  # its colours are the same; the Data module shows it again
         self.panel.comparing.follow()
         if self._can_measure():
             self._measure()
@@ -236,6 +240,13 @@ def _difference_steps(scene: Any, segmentation: Any) -> Generator[Status, None, 
     for modality, volume in made.items():
         add_difference(scene, volume, *pairs[modality])
     return made
+
+
+def _go_to(scene: Any, segmentation: Any) -> None:
+    """Move the slices of all ordinary views to the tumour, if there is one."""
+    found = [name for name, ml in segments.volumes_ml(segmentation).items() if ml > 0]
+    if found:
+        slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *segmentation.GetSegmentCenterRAS(found[0]))
 
 
 def _region_row(name: str, volume_ml: float, scores: dict[str, Any]) -> tables.RegionRow:
