@@ -36,6 +36,8 @@ class ResultsSection(Section):
         self._timer = qt.QTimer()
         self._timer.setInterval(WATCH_MS)
         self._timer.timeout.connect(self._look_for_edits)
+        for part in (self.ui.regionTable, self.ui.imageTable, self.ui.reportLabel):
+            part.visible = False
         self.ui.surfaceCheck.toggled.connect(self._show_surface)
         self.ui.differenceCheck.toggled.connect(self._show_difference)
         self.ui.editButton.clicked.connect(self._edit)
