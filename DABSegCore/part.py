@@ -59,16 +59,15 @@ def part_of(prepared: Prepared, box: Sequence[int]) -> Part:
     return Part(_slices(box), tuple(inside), tuple(around))
 
 
-def placed(array: np.ndarray, place: Slices, rest: np.ndarray) -> np.ndarray:
-    """Channels [C, ...] of a place set into a copy of others [C, D, H, W]."""
-    out = rest.copy()
-    out[(slice(None), *place)] = array
-    return out
+def place(array: np.ndarray, where: Slices, into: np.ndarray) -> np.ndarray:
+    """Write channels [C, ...] to a place within others [C, D, H, W], which are returned."""
+    into[(slice(None), *where)] = array
+    return into
 
 
-def kept(array: np.ndarray, place: Slices, rest: np.ndarray) -> np.ndarray:
-    """Channels [C, D, H, W] where they lie within a place, others elsewhere."""
-    return placed(array[(slice(None), *place)], place, rest)
+def keep(array: np.ndarray, where: Slices, into: np.ndarray) -> np.ndarray:
+    """Write channels [C, D, H, W] into others as far as they lie within a place; returns these."""
+    return place(array[(slice(None), *where)], where, into)
 
 
 def _slices(box: Sequence[int]) -> Slices:

@@ -21,7 +21,7 @@ from DABSegCore.figure import case_panel
 from DABSegCore.files import at_once, sha256
 from DABSegCore.inference import Inferred, infer
 from DABSegCore.labels import MODALITIES, REGIONS, labels_from_regions, regions_from_labels
-from DABSegCore.part import Part, kept, part_of, placed
+from DABSegCore.part import Part, keep, part_of, place
 from DABSegCore.preprocess import Prepared, prepare
 from DABSegCore.progress import Progress
 from DABSegCore.results import digests, own_file, staging
@@ -253,14 +253,14 @@ def _on_reference(
     probabilities, restored = said.probabilities.numpy(), said.restored.numpy()
     if part is not None:
         nowhere = np.zeros((len(probabilities), *prepared.grid.shape), np.float32)
-        probabilities = placed(probabilities, part.around, nowhere)
-        restored = placed(restored, part.around, prepared.image)
+        probabilities = place(probabilities, part.around, nowhere)
+        restored = place(restored, part.around, prepared.image.copy())
     probabilities = prepared.to_reference(probabilities * prepared.brain, "linear")
     pseudo_clear = prepared.restore_intensity(restored)
     if part is not None:
-        probabilities = kept(probabilities, part.box, np.zeros_like(probabilities))
-        pseudo_clear = kept(pseudo_clear, part.box, prepared.native)
-        restored = kept(restored, part.inside, prepared.image)
+        probabilities = keep(probabilities, part.box, np.zeros_like(probabilities))
+        pseudo_clear = keep(pseudo_clear, part.box, prepared.native.copy())
+        restored = keep(restored, part.inside, prepared.image.copy())
     label = decide(probabilities, meta["thresholds"], _voxel_ml(reference), meta.get("et_min_ml", 0.0))
     return Result(label, probabilities, pseudo_clear, restored)
 

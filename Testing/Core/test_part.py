@@ -17,7 +17,7 @@ from DABSegCore import segment
 from DABSegCore.cases import find_case, load_case
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES, REGIONS
-from DABSegCore.part import CONTEXT, kept, part_of, placed
+from DABSegCore.part import CONTEXT, keep, part_of, place
 from DABSegCore.pipeline import Options, segment_case
 from DABSegCore.preprocess import prepare
 from DABSegCore.volume import read_volume
@@ -90,11 +90,11 @@ def test_a_box_thinner_than_a_working_voxel_is_one_voxel(images):
     assert all(1 <= side.stop - side.start <= 2 for side in part.inside)
 
 
-def test_placed_and_kept_by_hand():
-    rest, place = np.zeros((1, 2, 2, 3)), (slice(0, 1), slice(1, 2), slice(1, 3))
-    assert placed(np.array([[[[5.0, 6.0]]]]), place, rest).tolist() == [[[[0, 0, 0], [0, 5, 6]], [[0] * 3] * 2]]
-    assert kept(np.full(rest.shape, 7.0), place, rest).tolist() == [[[[0, 0, 0], [0, 7, 7]], [[0] * 3] * 2]]
-    assert not rest.any()
+def test_place_and_keep_by_hand():
+    shape, where = (1, 2, 2, 3), (slice(0, 1), slice(1, 2), slice(1, 3))
+    rest = [[0] * 3] * 2
+    assert place(np.array([[[[5, 6]]]]), where, np.zeros(shape, int)).tolist() == [[[[0, 0, 0], [0, 5, 6]], rest]]
+    assert keep(np.full(shape, 7), where, np.zeros(shape, int)).tolist() == [[[[0, 0, 0], [0, 7, 7]], rest]]
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.3, 2.0)])
