@@ -76,6 +76,14 @@ def panel(application: Any, scene: Any) -> Iterator[Any]:
     assert not left, f"child processes outlive the panel: {left}"
 
 
+@pytest.fixture
+def user(panel: Any) -> Any:
+    """Somebody at the opened panel."""
+    from panel_user import User
+
+    return User(panel)
+
+
 def _gone_within(left: Callable[[], set[int]], timeout_s: float) -> set[int]:
     """What is still there when the time is over."""
     end = time.monotonic() + timeout_s

@@ -42,7 +42,7 @@ class VolumesSection(Section):
         self._arrivals = qt.QTimer()
         self._arrivals.setSingleShot(True)
         self._arrivals.setInterval(ARRIVAL_MS)
-        self._arrivals.timeout.connect(self._fill_when_empty)
+        self._arrivals.timeout.connect(self._fill_arrived)
         panel.addObserver(panel.scene, panel.scene.NodeAddedEvent, lambda *_args: self._arrivals.start())
         self.ui.sampleButton.clicked.connect(self._load_sample)
         self.ui.fillButton.clicked.connect(self._fill_pressed)
@@ -67,12 +67,16 @@ class VolumesSection(Section):
 
     def fill(self) -> int:
         """Pick volumes by their names; returns how many were recognised."""
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        plain = [v for v in volumes if v.IsA("vtkMRMLScalarVolumeNode") and not v.IsA("vtkMRMLLabelMapVolumeNode")]
-        names = [(volume.GetID(), volume.GetName()) for volume in plain if not links.is_derived(volume)]
-        guess = naming.guess(names)
-        self.choose({modality: self.panel.scene.GetNodeByID(node_id) for modality, node_id in guess.items()})
+        guess = self._guess()
+        self.choose(guess)
         return len(guess)
+
+    def _guess(self) -> dict[str, Any]:
+        """Modality -> the volume whose name says so."""
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        plain = [volume for volume in volumes if not volume.IsA("vtkMRMLLabelMapVolumeNode")]
+        names = [(volume.GetID(), volume.GetName()) for volume in plain if not links.is_derived(volume)]
+        return {modality: self.panel.scene.GetNodeByID(node_id) for modality, node_id in naming.guess(names).items()}
 
     def refresh(self) -> None:
         chosen = self.chosen()
@@ -116,10 +120,14 @@ class VolumesSection(Section):
             self._looking, self._slow = None, end.value
             self.panel.refresh()
 
-    def _fill_when_empty(self) -> None:
-        """Pick volumes that were just loaded, as long as none is picked."""
-        if self.parameters is not None and not self.runner.busy and not any(self.chosen().values()):
-            self.fill()
+    def _fill_arrived(self) -> None:
+        """Pick volumes that were just loaded, unless some are picked that their names would not have told."""
+        if self.parameters is None or self.runner.busy:
+            return
+        guess = self._guess()
+        picked = {modality: volume for modality, volume in self.chosen().items() if volume is not None}
+        if all(guess.get(modality) is volume for modality, volume in picked.items()):
+            self.choose({modality: volume for modality, volume in guess.items() if modality not in picked})
 
     def _fill_pressed(self, *_args: Any) -> None:
         if self.fill() == 0:
