@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from DABSegCore.labels import MODALITIES
@@ -59,8 +60,14 @@ class MotionSection(Section):
         self.runner.start(steps, button, self._done, button.text)
 
     def _done(self, result: Any) -> None:
-        """Pick the blurred volumes for the next step; they know the sharp ones. They have no results yet."""
+        """Pick and show the blurred volumes for the next step; they know the sharp ones. They have no results yet."""
         self.parameters.segmentation = None
         self.panel.volumes.choose(result.motion)
-        self.runner.say(_("Blurred volumes are picked above now. Apply segments them; Side by side compares."))
+        slicer.util.setSliceViewerLayers(background=result.motion[self.parameters.reference.value])
+        self.runner.say(
+            _(
+                "The blurred volumes are chosen in section 1 now. Apply segments them; Side by side (section 5) shows "
+                "them with the sharp ones."
+            )
+        )
         self.panel.comparing.follow()

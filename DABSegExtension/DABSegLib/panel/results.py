@@ -16,7 +16,7 @@ from DABSegCore.labels import MODALITIES
 from DABSegLib import links, naming, segments, tables
 from DABSegLib.difference import add_difference, difference_steps
 from DABSegLib.export import export_steps
-from DABSegLib.panel.section import Section
+from DABSegLib.panel.section import Section, go_to_tumour
 from DABSegLib.work import Inputs, Status, score_steps
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ResultsSection(Section):
         self.parameters.segmentation = result.segmentation
         self.ui.resultsSection.collapsed = self.ui.compareSection.collapsed = False
         slicer.util.setSliceViewerLayers(background=inputs.volumes[inputs.reference], fit=True)
-        _go_to(self.panel.scene, result.segmentation)
+        go_to_tumour(self.panel.scene, result.segmentation)
         truth = self.truth()
         if truth is not None:
             truth.SetDisplayVisibility(False)  # its colours are the same; the Data module shows it again
@@ -86,6 +86,7 @@ class ResultsSection(Section):
         self.ui.differenceCheck.enabled = idle and there and bool(links.connected(segmentation, "pseudo-clear"))
         self.ui.editButton.enabled = there
         self.ui.knownLabel.text = self._known()
+        self.ui.knownLabel.visible = there
         for button, ready in ((self.ui.exportButton, there), (self.ui.measureButton, self._can_measure())):
             button.enabled = self.runner.owns(button) or (idle and ready)
 
@@ -244,13 +245,6 @@ def _difference_steps(scene: Any, segmentation: Any) -> Generator[Status, None, 
     return made
 
 
-def _go_to(scene: Any, segmentation: Any) -> None:
-    """Move the slices of all ordinary views to the tumour, if there is one."""
-    found = [name for name, ml in segments.volumes_ml(segmentation).items() if ml > 0]
-    if found:
-        slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *segmentation.GetSegmentCenterRAS(found[0]))
-
-
 def _region_row(name: str, volume_ml: float, scores: dict[str, Any]) -> tables.RegionRow:
     return tables.RegionRow(name, volume_ml, scores.get("dice"), scores.get("hd95_mm"), scores.get("truth_ml"))
 
@@ -287,7 +281,7 @@ def _about(report: dict[str, Any]) -> str:
         return _("Not made by DABSeg.")
     weights = report["weights"]
     seconds = report.get("timings_s", {}).get("total")
-    text = _("Made by DABSeg {version} with {preset} weights {hash} on {device}")
+    text = _('Made by DABSeg {version} with the weights "{preset}" ({hash}) on {device}')
     words = text.format(
         version=report["version"], preset=weights["preset"], hash=weights["sha256"][:8], device=report["device"]
     )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import slicer
+
+from DABSegLib import segments
+
 if TYPE_CHECKING:
     from DABSegLib.panel.panel import Panel
 
@@ -45,3 +49,10 @@ class Section:
             self.runner.cancel()
             return False
         return not self.runner.busy
+
+
+def go_to_tumour(scene: Any, segmentation: Any) -> None:
+    """Move the slices of all ordinary views to the tumour, if there is one."""
+    found = [name for name, ml in segments.volumes_ml(segmentation).items() if ml > 0]
+    if found:
+        slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *segmentation.GetSegmentCenterRAS(found[0]))

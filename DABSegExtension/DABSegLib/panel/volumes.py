@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from DABSegCore.labels import MODALITIES
 from DABSegLib import checks, links, naming
-from DABSegLib.panel.section import Section
+from DABSegLib.panel.section import Section, go_to_tumour
 from DABSegLib.work import Inputs, sample_steps
 
 if TYPE_CHECKING:
@@ -145,3 +145,4 @@ class VolumesSection(Section):
         """Pick what was made, and show it."""
         self.choose(sample.volumes)
         slicer.util.setSliceViewerLayers(background=sample.volumes["t1ce"], fit=True)
+        go_to_tumour(self.panel.scene, sample.truth)
