@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
 from PySide6 import QtCore, QtWidgets
 
 from standins.flavour import Control, qt_class, stored
@@ -75,14 +76,17 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
         self._requested = ""
 
     def _on_scene(self, *_: Any) -> None:
-        if not self._scene.IsBatchProcessing():
+        if not self._scene.IsBatchProcessing() and self._nodes() != [node for node, _ in self._names.values()]:
             self._reload()
 
     def _nodes(self) -> list[Any]:
         """What may be listed, hidden or not, in the scene's order."""
         if self._scene is None:
             return []
-        nodes = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
+        if len(self.nodeTypes) == 1:  # left to the scene, which is a hundred times quicker
+            nodes = slicer.util.getNodesByClass(self.nodeTypes[0], self._scene)
+        else:
+            nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
         return [node for node in nodes if self._fits(node)]
 
     def _fits(self, node: Any) -> bool:
@@ -130,9 +134,11 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
 
     def _watch(self, nodes: list[Any]) -> None:
         """A renamed node shows its new name; a hidden one may appear."""
-        for node, tag in self._names.values():
-            node.RemoveObserver(tag)
-        self._names = {node.GetID(): (node, observe(node, "ModifiedEvent", self._on_node)) for node in nodes}
+        watched = {node: tag for node, tag in self._names.values()}
+        for node in watched.keys() - set(nodes):
+            node.RemoveObserver(watched[node])
+        new = {node: observe(node, "ModifiedEvent", self._on_node) for node in nodes if node not in watched}
+        self._names = {node.GetID(): (node, {**watched, **new}[node]) for node in nodes}
 
     def _on_node(self, node: Any, _: str) -> None:
         if self._scene is not None and not self._scene.IsBatchProcessing():
