@@ -100,8 +100,9 @@ def psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = Non
         ValueError: If the shapes differ.
     """
     _same_shape(image, reference, mask)
-    error = np.asarray(image, np.float64) - np.asarray(reference, np.float64)
-    squared = np.square(error if mask is None else error[np.asarray(mask, bool)])
+    where = ... if mask is None else np.asarray(mask, bool)
+    error = np.asarray(image)[where].astype(np.float64) - np.asarray(reference)[where]
+    squared = np.square(error)
     if squared.size == 0:
         return float("nan")
     mse = float(squared.mean())
@@ -131,15 +132,19 @@ def ssim(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = Non
     inside = np.ones(np.shape(image), bool) if mask is None else np.asarray(mask, bool)
     if not inside.any():
         return float("nan")
-    box = _box_with_margin(inside, _SSIM_RADIUS)
-    x, y = np.asarray(image, np.float64)[box], np.asarray(reference, np.float64)[box]
-    mean_x, mean_y = _local_mean(x), _local_mean(y)
-    variance_x = _local_mean(x * x) - mean_x**2
-    variance_y = _local_mean(y * y) - mean_y**2
-    covariance = _local_mean(x * y) - mean_x * mean_y
-    likeness = (2 * mean_x * mean_y + _K1**2) * (2 * covariance + _K2**2)
-    likeness /= (mean_x**2 + mean_y**2 + _K1**2) * (variance_x + variance_y + _K2**2)
-    return float(likeness[inside[box]].mean())
+    box = surroundings(inside)
+    x, y = (np.asarray(array)[box].astype(np.float64) for array in (image, reference))
+    # Of the variances only the sum is asked for, so four means do; what follows is of the mask's voxels alone.
+    mean_x, mean_y, mean_xy, mean_squares = (_local_mean(a)[inside[box]] for a in (x, y, x * y, x * x + y * y))
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    likeness = (2 * product + _K1**2) * (2 * (mean_xy - product) + _K2**2)
+    likeness /= (squares + _K1**2) * (mean_squares - squares + _K2**2)
+    return float(likeness.mean())
+
+
+def surroundings(mask: np.ndarray) -> tuple[slice, ...]:
+    """The part of a volume that `ssim` looks at for a mask [D, H, W]: cropped to it, images are as alike as before."""
+    return tuple(slice(max(side.start - _SSIM_RADIUS, 0), side.stop + _SSIM_RADIUS) for side in _box(mask))
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
@@ -159,15 +164,10 @@ def _local_mean(array: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(array, _SSIM_SIGMA, radius=_SSIM_RADIUS, mode="reflect")
 
 
-def _box_with_margin(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """The part of the volume that the masked voxels' windows can see."""
-    return tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in _box(mask))
-
-
 def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around a mask [D, H, W] that is not empty."""
+    """The smallest box around a mask [D, H, W]; of no size where that is empty."""
     seen = (mask.any(axis=(1, 2)), mask.any(axis=(0, 2)), mask.any(axis=(0, 1)))
-    return tuple(slice(int(ends[0]), int(ends[-1]) + 1) for ends in map(np.flatnonzero, seen))
+    return tuple(slice(ends[0], ends[-1] + 1) for ends in (np.flatnonzero(row).tolist() or [0, -1] for row in seen))
 
 
 def _same_shape(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) -> None:

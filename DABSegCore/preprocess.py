@@ -64,8 +64,7 @@ class WorkingGrid:
 
     def to_working(self, array: np.ndarray, order: str = "linear") -> np.ndarray:
         """Take channels from the reference grid [C, D, H, W] to the working grid [C, d, h, w]."""
-        crop = _turn(array, self.axes, self.flips)[(slice(None), *self.box)]
-        return _zoom(crop, self.shape, self.zoom, order)
+        return _zoom(self._crop_of(array), self.shape, self.zoom, order)
 
     def box_to_working(self, sides: Sequence[tuple[int, int]]) -> list[slice]:
         """The smallest box of the working grid, of a voxel at least, around one of the reference grid.
@@ -87,10 +86,21 @@ class WorkingGrid:
 
     def to_reference(self, array: np.ndarray, order: str = "linear") -> np.ndarray:
         """Take channels from the working grid [C, d, h, w] back to the reference grid [C, D, H, W], 0 outside."""
-        crop = _zoom(array, self.box_shape, None if self.zoom is None else 1 / self.zoom, order)
         out = np.zeros((len(array), *self.reference_shape), dtype=array.dtype)
-        _turn(out, self.axes, self.flips)[(slice(None), *self.box)] = crop  # a view: writing it fills `out`
+        self._crop_of(out)[...] = self._unzoomed(array, order)
         return out
+
+    def add_to_reference(self, change: np.ndarray, images: np.ndarray) -> None:
+        """Add channels on the working grid [C, d, h, w] to those of the reference grid [C, D, H, W], in place."""
+        self._crop_of(images)[...] += self._unzoomed(change, "linear")
+
+    def _crop_of(self, array: np.ndarray) -> np.ndarray:
+        """A view of channels [C, D, H, W], turned and cropped: writing it writes the array."""
+        return _turn(array, self.axes, self.flips)[(slice(None), *self.box)]
+
+    def _unzoomed(self, array: np.ndarray, order: str) -> np.ndarray:
+        """Channels [C, d, h, w] in voxels of the reference."""
+        return _zoom(array, self.box_shape, None if self.zoom is None else 1 / self.zoom, order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +147,12 @@ class Prepared:
             Intensities [M, D, H, W], float32, 0 outside the brain.
         """
         width = (self.windows[:, 1] - self.windows[:, 0])[:, None, None, None]
-        change = (np.clip(restored, 0, 1) - self.image) * width * self.brain
-        out = self.grid.to_reference(change.astype(np.float32)) + self.native
+        change = np.clip(restored, 0, 1, dtype=np.float32)
+        change -= self.image
+        change *= width
+        change *= self.brain
+        out = self.native.copy()
+        self.grid.add_to_reference(change, out)
         if self.grid.zoom is not None:
             out *= (self.native != 0).any(axis=0)
         return out

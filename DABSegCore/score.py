@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from DABSegCore.errors import InputError
-from DABSegCore.files import write_bytes
+from DABSegCore.files import at_once, write_bytes
 from DABSegCore.labels import MODALITIES, REGIONS
-from DABSegCore.metrics import dice, hd95, psnr, sensitivity, ssim
+from DABSegCore.metrics import dice, hd95, psnr, sensitivity, ssim, surroundings
 from DABSegCore.preprocess import apply_windows, window_intensities
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.volume import Volume, read_volume, resample, same_grid
@@ -82,9 +82,11 @@ def score_image(sharp: Path, corrupted: Path, restored: Path, progress: Progress
     Raises:
         InputError: If one cannot be read, they do not overlap, or the sharp one has no contrast.
     """
-    grid = read_volume(restored)
-    truth = _onto(grid, read_volume(sharp), sharp, progress)
-    brain = truth != 0
+    grid, corrupted_volume, sharp_volume = at_once(read_volume, (restored, corrupted, sharp))
+    truth = _onto(grid, sharp_volume, sharp, progress)
+    images = {"corrupted": _onto(grid, corrupted_volume, corrupted, progress), "restored": grid.array}
+    box = surroundings(truth != 0)  # nothing else is looked at
+    truth, brain = truth[box], truth[box] != 0
     try:
         reference, window = window_intensities(truth[None], brain)
     except InputError as fault:  # which would call it T1
@@ -93,12 +95,15 @@ def score_image(sharp: Path, corrupted: Path, restored: Path, progress: Progress
             "give intensities, not a mask",
             code=fault.code,
         ) from fault
-    del truth
-    images = {"corrupted": _onto(grid, read_volume(corrupted), corrupted, progress), "restored": grid.array}
-    windowed = {name: apply_windows(image[None], brain, window)[0] for name, image in images.items()}
+
+    def likeness(name: str) -> tuple[float | None, float | None]:
+        image = apply_windows(images[name][box][None], brain, window)[0]
+        return _number(psnr(image, reference[0], brain)), _number(ssim(image, reference[0], brain))
+
+    scores = dict(zip(images, at_once(likeness, images), strict=True))
     return {
-        "psnr_db": {name: _number(psnr(image, reference[0], brain)) for name, image in windowed.items()},
-        "ssim": {name: _number(ssim(image, reference[0], brain)) for name, image in windowed.items()},
+        "psnr_db": {name: values[0] for name, values in scores.items()},
+        "ssim": {name: values[1] for name, values in scores.items()},
     }
 
 

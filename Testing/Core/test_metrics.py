@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from DABSegCore.metrics import dice, hd95, psnr, sensitivity, ssim
+from DABSegCore.metrics import dice, hd95, psnr, sensitivity, ssim, surroundings
 
 
 def mask(*voxels: tuple[int, int, int]) -> np.ndarray:
@@ -158,6 +158,20 @@ def test_ssim_outside_the_window_of_the_mask_does_not_matter():
     changed = image.copy()
     changed[12:, 12:, 12:] = 0
     assert ssim(changed, reference, corner) == ssim(image, reference, corner)
+
+
+def test_images_cropped_to_the_surroundings_of_a_mask_are_as_alike_as_before():
+    image, reference = noisy_pair(shape=(24, 26, 28))
+    inner = np.zeros(image.shape, bool)
+    inner[2:4, 10:16, 12] = True
+    box = surroundings(inner)
+    assert [(side.start, min(side.stop, n)) for side, n in zip(box, image.shape, strict=True)] == [
+        (0, 9),
+        (5, 21),
+        (7, 18),
+    ]
+    assert ssim(image[box], reference[box], inner[box]) == pytest.approx(ssim(image, reference, inner), abs=1e-12)
+    assert image[surroundings(np.zeros(image.shape, bool))].shape == (5, 5, 5)  # and no mask in it
 
 
 def test_shapes_must_agree():

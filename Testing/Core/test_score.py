@@ -123,9 +123,10 @@ def test_masks_on_different_grids_are_refused(tmp_path):
     assert not (tmp_path / "s.json").exists()
 
 
-def test_a_sharp_image_without_contrast_is_named(tmp_path):
+@pytest.mark.parametrize("value", [1, 0])
+def test_a_sharp_image_without_contrast_is_named(tmp_path, value):
     _, (_, blurred, restored) = images(tmp_path)
-    flat = write(tmp_path / "flat.nii", np.pad(np.ones((12, 14, 16), np.float32), 2))
+    flat = write(tmp_path / "flat.nii", np.pad(np.full((12, 14, 16), value, np.float32), 2))
     with pytest.raises(InputError, match="flat.nii has one value") as fault:
         scored(tmp_path / "s.json", "--image", "t2", flat, blurred, restored)
     assert fault.value.code == "constant-image"
