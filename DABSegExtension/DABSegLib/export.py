@@ -8,18 +8,19 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from DABSegCore.errors import InputError
-from DABSegCore.files import make_folder, replacing, write_bytes
+from DABSegCore.files import make_folder, read_bytes, replacing, write_bytes
 from DABSegCore.labels import REGIONS, labels_from_regions
-from DABSegCore.nifti import decode_nifti, encode_nifti
+from DABSegCore.nifti import decode_nifti, encode_header
 from DABSegLib import links, segments
-from DABSegLib.bridge import write_volume_steps
+from DABSegLib.bridge import pieces, write_volume_steps
+from DABSegLib.geometry import as_volume
 from DABSegLib.work.runner import Status, Steps
 
 PIECE_BYTES = 1 << 20
@@ -57,7 +58,7 @@ def export_steps(segmentation: Any, folder: Path) -> Steps[list[Path]]:
         work = Path(temporary)
         masks = yield from _told(segments.write_masks_steps(segmentation, reference, work), 0.1)
         label = work / "label.nii"
-        _write_label(masks, label)
+        yield from _told(_label_steps(masks, reference, label), 0.2)
         volumes = {"seg": label}
         restored = links.connected(segmentation, "pseudo-clear")
         for modality, volume in restored.items():
@@ -83,13 +84,19 @@ def _told(steps: Iterator[Any], fraction: float) -> Any:
         yield Status("Exporting", fraction, None, busy=True)
 
 
-def _write_label(masks: dict[str, Path], path: Path) -> None:
-    """One label map of the region masks."""
-    regions, affine = [], None
+def _label_steps(masks: Mapping[str, Path], reference: Any, path: Path) -> Iterator[None]:
+    """Write one label map of the region masks; there is nothing of a region that has none."""
+    grid = as_volume(reference)
+    regions = []
     for region in REGIONS:
-        mask, affine, _ = decode_nifti(masks[region].read_bytes(), region)
-        regions.append(mask != 0)
-    path.write_bytes(encode_nifti(labels_from_regions(np.stack(regions)), affine, gzipped=False))
+        there = region in masks
+        regions.append(decode_nifti(read_bytes(masks[region]), region)[0] if there else np.zeros(grid.shape, np.uint8))
+        yield
+    with path.open("wb") as file:
+        file.write(encode_header(grid.shape, np.dtype(np.uint8), grid.affine))
+        for piece in pieces(grid.shape, 4):  # a million voxels or so
+            file.write(labels_from_regions([mask[piece] for mask in regions]))
+            yield
 
 
 def _compress_steps(source: Path, target: Path) -> Iterator[None]:
