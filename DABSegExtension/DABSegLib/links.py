@@ -82,6 +82,16 @@ def report_of(segmentation: Any) -> dict[str, Any]:
     return json.loads(text) if text else {}
 
 
+def scores_of(segmentation: Any) -> dict[str, Any]:
+    """What was measured of a segmentation, as `DABSegCore.score` writes it; "of" are the segments that it was."""
+    return json.loads(segmentation.GetAttribute(SCORES) or "{}")
+
+
+def keep_scores(segmentation: Any, scores: Mapping[str, Any]) -> None:
+    """Let a segmentation remember what was measured of it."""
+    segmentation.SetAttribute(SCORES, json.dumps(scores))
+
+
 def _name(role: str, modality: str) -> str:
     if role not in ROLES:
         raise ValueError(f"a role is one of {', '.join(ROLES)}, not {role!r}")

@@ -6,6 +6,7 @@ each, so that the application stays quick between them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,21 @@ def volumes_ml(node: Any) -> dict[str, float]:
         volumes[name] = float(np.count_nonzero(segment_array(segment)) * voxel_mm3 * scale / 1000)
     first = [name for name in TUMOUR_REGIONS if name in volumes]
     return {name: volumes[name] for name in (*first, *volumes)}
+
+
+def fingerprint(node: Any) -> str:
+    """The same for the same voxels of the same segments in the same place, however they are stored or shown."""
+    check_labelmaps(node)
+    segmentation = node.GetSegmentation()
+    digest = hashlib.blake2b(np.round(parent_matrix(node), 6).tobytes(), digest_size=8)
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        corner, mask = crop(segment_array(segment))
+        start = segment.GetRepresentation(LABELMAP).GetExtent()[4::-2]
+        place = [a + b for a, b in zip(corner, start, strict=True)] if mask.size else []
+        digest.update(f"{segment.GetName()} {place} {mask.shape}".encode())
+        digest.update(np.packbits(mask).tobytes())
+    return digest.hexdigest()
 
 
 def write_masks_steps(node: Any, reference_node: Any, folder: Path) -> Generator[None, None, dict[str, Path]]:

@@ -84,6 +84,26 @@ def user(panel: Any) -> Any:
     return User(panel)
 
 
+@pytest.fixture(scope="session")
+def a_finished_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved scene with results in it; making it takes ten seconds, opening it none."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    pytest.importorskip("PySide6.QtWidgets", reason="PySide6-Essentials is not here", exc_type=ImportError)
+    from panel_user import finished_scene
+
+    return finished_scene(tmp_path_factory.mktemp("finished") / "scene")
+
+
+@pytest.fixture
+def finished(a_finished_scene: Path, user: Any) -> Any:
+    """Somebody at the panel who has opened that scene."""
+    from standins.mrml import load_scene
+
+    load_scene(a_finished_scene)
+    user.settle()
+    return user
+
+
 def _gone_within(left: Callable[[], set[int]], timeout_s: float) -> set[int]:
     """What is still there when the time is over."""
     end = time.monotonic() + timeout_s

@@ -14,16 +14,19 @@ import slicer
 from DABSegLib.work import Work, run_to_end, sample_steps
 from nodes import a_volume_node
 from PySide6 import QtCore
+from standins.application import close_module, open_module
+from standins.mrml import save_scene
 
 from DABSegCore.labels import MODALITIES
 
+SECTIONS = tuple(f"{name}Section" for name in ("volumes", "motion", "segment", "results", "compare", "folder"))
 SHAPE, SPACING_MM = (54, 64, 56), 3.0
 TICK_S = 0.002
 LIMIT_S = 90.0
 
 
 class User:
-    """Drives an opened panel.
+    """Drives an opened panel, whose sections they have all unfolded.
 
     Args:
         widget: The module's widget, as the fixture `panel`.
@@ -31,6 +34,8 @@ class User:
 
     def __init__(self, widget: Any) -> None:
         self.widget, self.panel, self.ui = widget, widget.panel, widget.panel.ui
+        for section in (*SECTIONS, "againstBox"):
+            getattr(self.ui, section).collapsed = False
         self.settle()
 
     @property
@@ -144,3 +149,21 @@ def type_path(edit_widget: Any, path: Path | str) -> None:
     """Type a path."""
     edit_widget.comboBox().setEditText(str(path))
     QtCore.QCoreApplication.processEvents()
+
+
+def finished_scene(folder: Path) -> Path:
+    """A saved scene of a virtual patient that was blurred, segmented with the shipped weights and measured.
+
+    Returns:
+        The .mrml file in a new folder.
+    """
+    widget = open_module()
+    user = User(widget)
+    a_patient(slicer.mrmlScene)
+    user.until(lambda: user.can("applyButton"))
+    for name in ("simulateButton", "applyButton"):
+        user.presses_and_waits(name)
+    assert user.table("imageTable"), user.reads("messageLabel")
+    file = save_scene(folder)
+    close_module(widget)
+    return file

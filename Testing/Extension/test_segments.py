@@ -12,6 +12,7 @@ import vtk
 from a_scene_of import LEFT_HANDED, OBLIQUE, a_bending_transform, a_segmentation, a_transform, a_volume, finish
 from DABSegLib.segments import (
     add_segmentation,
+    fingerprint,
     segmentation_steps,
     show_surface,
     volumes_ml,
@@ -254,3 +255,20 @@ def test_surfaces_shown_again_after_an_edit_follow_it(scene: Any, tmp_path: Path
     surface = vtk.vtkPolyData()
     assert node.GetClosedSurfaceRepresentation("ET", surface)
     assert surface.GetBounds()[1] - surface.GetBounds()[0] == pytest.approx(11, abs=1)
+
+
+def test_a_fingerprint_is_of_the_voxels_and_not_of_how_they_are_stored(scene: Any) -> None:
+    head = a_volume(scene, np.ones(SHAPE, np.float32), OBLIQUE)
+    node = a_segmentation(scene, MASKS, head)
+    once = fingerprint(node)
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    show_surface(node, True)
+    assert fingerprint(node) == once
+    one_less = MASKS["WT"].copy()
+    one_less[tuple(np.argwhere(one_less)[0])] = False
+    others = [MASKS | {"WT": one_less}, {name: np.roll(mask, 1, axis=0) for name, mask in MASKS.items()}]
+    others += [{name: np.zeros(SHAPE, bool) for name in MASKS}, {"ET": MASKS["ET"]}]
+    prints = [fingerprint(a_segmentation(scene, masks, head)) for masks in others]
+    assert len({once, *prints}) == 5
+    node.SetAndObserveTransformNodeID(a_transform(scene, TURN).GetID())
+    assert fingerprint(node) != once

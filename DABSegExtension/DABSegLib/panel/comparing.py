@@ -67,6 +67,13 @@ class ComparingSection(Section):
                 self._comparison.restore()
         self.refresh()
 
+    def follow_removal(self) -> None:
+        """Some node has left the scene: if it was one of those on screen, show the others."""
+        if self._comparison is not None:
+            shown = [volume for volumes in self._comparison.rows.values() for volume in volumes.values()]
+            if any(volume.GetScene() is not self.panel.scene for volume in shown):
+                self.follow()
+
     def leave_out(self, row: str) -> None:
         """Show the others without a kind of image that is about to be deleted."""
         if self._comparison is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from slicer.util import VTKObservationMixin
@@ -49,7 +50,11 @@ class Panel(VTKObservationMixin):
             *(self.torch, self.volumes, self.motion, self.segmenting),
             *(self.results, self.comparing, self.folder),
         )
+        self._removals = qt.QTimer()  # once for many nodes, and after the last is gone
+        self._removals.setSingleShot(True)
+        self._removals.timeout.connect(self._after_removal)
         scene = slicer.mrmlScene
+        self.addObserver(scene, scene.NodeRemovedEvent, lambda *_args: self._removals.start(0))
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         self.addObserver(scene, scene.EndCloseEvent, self._on_scene_changed)
         self.addObserver(scene, scene.EndImportEvent, self._on_scene_changed)
@@ -79,6 +84,7 @@ class Panel(VTKObservationMixin):
     def close(self) -> None:
         """The application ends, or the module is loaded anew."""
         self.runner.drop()
+        self._removals.stop()
         for section in self.sections:
             section.close()
         self._unbind()
@@ -111,6 +117,12 @@ class Panel(VTKObservationMixin):
 
     def _on_parameters(self, _caller: Any = None, _event: Any = None) -> None:
         self.refresh()
+
+    def _after_removal(self) -> None:
+        """A result may have lost what it is about."""
+        if self.parameters is not None:
+            self.comparing.follow_removal()
+            self.refresh()
 
     def _on_scene_closing(self, _caller: Any = None, _event: Any = None) -> None:
         """Stop what runs before its nodes are taken away."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +10,14 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegLib import links, naming, segments, tables
-from DABSegLib.difference import add_difference, difference_steps
 from DABSegLib.export import export_steps
+from DABSegLib.messages import fault_of_error
 from DABSegLib.panel.section import Section, go_to_tumour
-from DABSegLib.work import Inputs, Status, score_steps
+from DABSegLib.work import Inputs, maps_steps, score_steps
+from DABSegLib.work.runner import Steps
 
 if TYPE_CHECKING:
     from DABSegLib.panel.panel import Panel
@@ -84,11 +84,20 @@ class ResultsSection(Section):
         there, idle = segmentation is not None, not self.runner.busy
         self.ui.surfaceCheck.enabled = there
         self.ui.differenceCheck.enabled = idle and there and bool(links.connected(segmentation, "pseudo-clear"))
+        if idle:  # they may have been deleted elsewhere, or not be made for some reason
+            self._tick_difference(there and bool(links.connected(segmentation, "difference")))
         self.ui.editButton.enabled = there
         self.ui.knownLabel.text = self._known()
         self.ui.knownLabel.visible = there
         for button, ready in ((self.ui.exportButton, there), (self.ui.measureButton, self._can_measure())):
             button.enabled = self.runner.owns(button) or (idle and ready)
+
+    def _tick_difference(self, on: bool) -> None:
+        """Set the box without taking it for the user's wish."""
+        box = self.ui.differenceCheck
+        was_blocked = box.blockSignals(True)
+        box.checked = on
+        box.blockSignals(was_blocked)
 
     def forget(self) -> None:
         self._timer.stop()
@@ -103,7 +112,6 @@ class ResultsSection(Section):
         for view in (self.ui.regionTable, self.ui.imageTable):
             view.visible = False
         self.ui.reportLabel.visible = segmentation is not None
-        self.ui.differenceCheck.checked = bool(segmentation) and bool(links.connected(segmentation, "difference"))
         if segmentation is None:
             return
         self.ui.surfaceCheck.checked = segments.is_surface_shown(segmentation)
@@ -113,10 +121,18 @@ class ResultsSection(Section):
         self.ui.reportLabel.text = _about(links.report_of(segmentation))
 
     def _fill_tables(self) -> None:
-        """Write both tables from what is known of the segmentation."""
-        segmentation, scores = self.segmentation, _scores(self.segmentation)
+        """Write both tables from what is known of the segmentation, which may be any the user has picked."""
+        segmentation = self.segmentation
+        try:
+            self._forget_old_scores(segmentation)
+            volumes_ml = segments.volumes_ml(segmentation)
+        except InputError as fault:
+            self.ui.regionTable.visible = False
+            self.runner.fail(fault_of_error(fault))
+            return
+        scores = links.scores_of(segmentation)
         known = scores.get("regions", {})
-        rows = [_region_row(name, ml, known.get(name, {})) for name, ml in segments.volumes_ml(segmentation).items()]
+        rows = [_region_row(name, ml, known.get(name, {})) for name, ml in volumes_ml.items()]
         table = segmentation.GetNodeReference(links.REGION_TABLE)
         table = tables.region_table(self.panel.scene, table, rows, f"{segmentation.GetName()} regions")
         segmentation.SetNodeReferenceID(links.REGION_TABLE, table.GetID())
@@ -134,12 +150,16 @@ class ResultsSection(Section):
 
     def _edited(self) -> None:
         """After an edit: new volumes, and no measures of what is no longer there."""
-        scores = _scores(self.segmentation)
-        if scores.pop("regions", None):
-            _keep_scores(self.segmentation, scores)
-            self.runner.say(_("The segments were changed: Measure gives their Dice and HD95 again."))
         self._fill_tables()
         self._show_surface(self.ui.surfaceCheck.checked)
+
+    def _forget_old_scores(self, segmentation: Any) -> None:
+        """Drop what was measured of other segments than there are now; making surfaces of them changes none."""
+        scores = links.scores_of(segmentation)
+        if scores.get("regions") and scores.get("of") != segments.fingerprint(segmentation):
+            del scores["regions"]
+            links.keep_scores(segmentation, scores)
+            self.runner.say(_("The segments were changed: Measure gives their Dice and HD95 again."))
 
     def _show_surface(self, on: bool) -> None:
         if self.segmentation is not None and segments.is_surface_shown(self.segmentation) != on:
@@ -152,24 +172,30 @@ class ResultsSection(Section):
             return
         there = links.connected(segmentation, "difference")
         if on and not there:
-            steps = _difference_steps(self.panel.scene, segmentation)
+            steps = maps_steps(self.panel.scene, segmentation)
             self.runner.start(steps, None, self._difference_made, _("Difference maps"))
         elif not on and there:
             self.panel.comparing.leave_out("difference")
             for volume in there.values():
-                self.panel.scene.RemoveNode(volume)
-            self.panel.comparing.follow()
+                for node in (volume.GetDisplayNode(), volume):
+                    self.panel.scene.RemoveNode(node)
+            self._difference_made()
 
-    def _difference_made(self, volumes: dict[str, Any]) -> None:
-        links.connect(self.segmentation, "difference", volumes)
+    def _difference_made(self, *_args: Any) -> None:
         self.panel.comparing.follow()
+        self.refresh()
 
     def _can_measure(self) -> bool:
         """Whether there is a truth to compare with."""
         if self.segmentation is None:
             return False
         pairs = links.connected(self.segmentation, "pseudo-clear").keys() & self.sharp().keys()
-        return self.truth() is not None or bool(pairs)
+        return (self.truth() is not None or bool(pairs)) and self._reference() is not None
+
+    def _reference(self) -> Any | None:
+        """The volume on whose grid the segments are compared: the one they were made on, wherever that was."""
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        return self.segmentation.GetNodeReference(links.REFERENCE) or self.segmentation.GetNodeReference(role)
 
     def _known(self) -> str:
         """What a measurement would compare with, where nothing else is picked."""
@@ -193,13 +219,14 @@ class ResultsSection(Section):
             sharp=self.sharp(),
             corrupted=links.connected(segmentation, "input"),
             restored=links.connected(segmentation, "pseudo-clear"),
-            reference_node=segmentation.GetNodeReference(links.REFERENCE),
+            reference_node=self._reference(),
             on_log=self.runner.log,
         )
+        steps = _with_fingerprint(segmentation, steps)
         self.runner.start(steps, button, lambda scores: self._measured(segmentation, scores), _("Measure"))
 
     def _measured(self, segmentation: Any, scores: dict[str, Any]) -> None:
-        _keep_scores(segmentation, scores)
+        links.keep_scores(segmentation, scores)
         if segmentation is self.segmentation:
             self._fill_tables()
 
@@ -209,7 +236,7 @@ class ResultsSection(Section):
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(segmentation)
-        reference = segmentation.GetNodeReference(links.REFERENCE)
+        reference = self._reference()
         if reference is not None:
             editor.setSourceVolumeNode(reference)
 
@@ -227,22 +254,10 @@ class ResultsSection(Section):
         self.runner.say(text.format(count=len(paths), folder=paths[0].parent))
 
 
-def _difference_steps(scene: Any, segmentation: Any) -> Generator[Status, None, dict[str, Any]]:
-    """Difference maps of all modalities; they enter the scene together."""
-    inputs, restored = links.connected(segmentation, "input"), links.connected(segmentation, "pseudo-clear")
-    pairs = {modality: (inputs[modality], restored[modality]) for modality in inputs.keys() & restored.keys()}
-    made: dict[str, Any] = {}
-    for modality in (m for m in MODALITIES if m in pairs):
-        steps = difference_steps(*pairs[modality])
-        try:
-            while True:
-                next(steps)
-                yield Status(_("Difference maps"), len(made) / len(pairs), None, True)
-        except StopIteration as end:
-            made[modality] = end.value
-    for modality, volume in made.items():
-        add_difference(scene, volume, *pairs[modality])
-    return made
+def _with_fingerprint(segmentation: Any, steps: Steps[dict[str, Any]]) -> Steps[dict[str, Any]]:
+    """Measure, and note of what: segments may be edited while they are measured."""
+    measured = segments.fingerprint(segmentation)
+    return {**(yield from steps), "of": measured}
 
 
 def _region_row(name: str, volume_ml: float, scores: dict[str, Any]) -> tables.RegionRow:
@@ -264,15 +279,6 @@ def _show_table(view: Any, table: Any) -> None:
     view.visible = True
     rows = sum(view.rowHeight(row) for row in range(view.model().rowCount()))
     view.setFixedHeight(rows + view.rowHeight(0) + 8)  # the headings, and what is around
-
-
-def _scores(segmentation: Any) -> dict[str, Any]:
-    """What was measured of a segmentation, as `DABSegCore.score` writes it."""
-    return json.loads(segmentation.GetAttribute(links.SCORES) or "{}")
-
-
-def _keep_scores(segmentation: Any, scores: dict[str, Any]) -> None:
-    segmentation.SetAttribute(links.SCORES, json.dumps(scores))
 
 
 def _about(report: dict[str, Any]) -> str:

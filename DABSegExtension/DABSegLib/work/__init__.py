@@ -6,6 +6,7 @@ while not work.finished:  # from a timer: soon again while work.status.busy, els
 """
 
 from DABSegLib.work.inputs import Inputs
+from DABSegLib.work.maps import maps_steps
 from DABSegLib.work.runner import Status, Work, run_to_end
 from DABSegLib.work.sample import SampleResult, sample_steps
 from DABSegLib.work.score import score_steps
@@ -23,6 +24,7 @@ __all__ = [
     "Work",
     "folder_command",
     "folder_steps",
+    "maps_steps",
     "run_to_end",
     "sample_steps",
     "score_steps",
