@@ -157,6 +157,30 @@ def test_a_path_edit_browses_for_files_or_folders(application):
     assert edit.currentPath == "/data/cases"
 
 
+@pytest.mark.parametrize(
+    ("filters", "path", "told"),
+    [
+        ((), "/data/any.name", ["/data/any.name"]),
+        ((), "", [False]),
+        (("All files (*)",), "/data/any.name", ["/data/any.name"]),
+        (("Checkpoints (*.pt)", "All files (*)"), "/data/small.pt", ["/data/small.pt"]),
+        (("Checkpoints (*.pt)", "All files (*)"), "/data/small.ckpt", [False]),
+        (("Images (*.nrrd *.nii)",), "/data/t1.nii", ["/data/t1.nii", True]),
+    ],
+)
+def test_a_path_edit_tells_of_valid_paths_only(application, filters, path, told):
+    import ctk
+
+    edit, heard = ctk.ctkPathLineEdit(), []
+    edit.nameFilters = filters
+    edit.currentPath = "/data/before.pt"
+    edit.currentPathChanged.connect(heard.append)
+    edit.validInputChanged.connect(heard.append)
+    edit.currentPath = path
+    assert edit.currentPath == path
+    assert heard == told
+
+
 # the node selector
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ctk
 from slicer.i18n import tr as _
 
-from DABSegLib.panel.section import Section
+from DABSegLib.panel.section import Section, hear_path
 from DABSegLib.parameters import Quality
 from DABSegLib.work import folder_command, folder_steps
 
@@ -23,7 +24,7 @@ class FolderSection(Section):
         super().__init__(panel)
         for edit, name in ((self.ui.folderPath, "folder"), (self.ui.folderResultsPath, "folderResults")):
             edit.filters = ctk.ctkPathLineEdit.Dirs
-            edit.currentPathChanged.connect(lambda path, name=name: self._picked(name, path))
+            hear_path(edit, partial(self._picked, name))
         self.ui.folderButton.clicked.connect(self._run)
 
     def refresh(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -56,3 +57,9 @@ def go_to_tumour(scene: Any, segmentation: Any) -> None:
     found = [name for name, ml in segments.volumes_ml(segmentation).items() if ml > 0]
     if found:
         slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *segmentation.GetSegmentCenterRAS(found[0]))
+
+
+def hear_path(edit: Any, picked: Callable[[str], None]) -> None:
+    """Call `picked` with each path of a ctkPathLineEdit; of an empty one it says only that it is no valid path."""
+    edit.currentPathChanged.connect(lambda path: picked(path))
+    edit.validInputChanged.connect(lambda _valid: picked(edit.currentPath))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from DABSegLib import home
-from DABSegLib.panel.section import Section
+from DABSegLib.panel.section import Section, hear_path
 from DABSegLib.parameters import Quality
 from DABSegLib.work import segment_steps
 
@@ -21,8 +21,7 @@ class SegmentingSection(Section):
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
-        self.ui.weightsPath.nameFilters = [_("Checkpoints (*.pt)"), _("All files (*)")]
-        self.ui.weightsPath.currentPathChanged.connect(self._weights_picked)
+        hear_path(self.ui.weightsPath, self._weights_picked)  # no name filters: they would refuse other names unheard
         self.ui.applyButton.clicked.connect(self._apply)
 
     def weights(self) -> Path | None:

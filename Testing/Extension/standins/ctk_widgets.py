@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from typing import Any
 
@@ -88,7 +89,10 @@ class ctkSliderWidget(Control, QtWidgets.QWidget):
 
 @widget
 class ctkPathLineEdit(Control, QtWidgets.QWidget):
-    """A path one can type, and a button that browses for one."""
+    """A path one can type, and a button that browses for one.
+
+    A path that is not valid, an empty one among them, is not told as a change.
+    """
 
     currentPathChanged = QtCore.Signal(str)
     validInputChanged = QtCore.Signal(bool)
@@ -104,8 +108,21 @@ class ctkPathLineEdit(Control, QtWidgets.QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._edit)
         row.addWidget(self._browse)
-        self._edit.editTextChanged.connect(self.currentPathChanged.emit)
+        self._valid = False
+        self._edit.editTextChanged.connect(self._on_text)
         self._browse.clicked.connect(lambda: self.browse())
+
+    def _on_text(self, path: str) -> None:
+        before, self._valid = self._valid, self._accepts(path)
+        if self._valid:
+            self.currentPathChanged.emit(path)
+        if self._valid != before:
+            self.validInputChanged.emit(self._valid)
+
+    def _accepts(self, path: str) -> bool:
+        """Whether the name ends as a filter says, its last letter or not; "*" says nothing, as if it were not there."""
+        endings = [ending for text in self.nameFilters for ending in re.findall(r"\*\.(\w+)", text)]
+        return path.endswith(tuple(f".{e[:n]}" for e in endings for n in (None, -1))) if endings else bool(path)
 
     def browse(self) -> None:
         """Ask for a file or, where the filters allow directories only, for a folder."""
