@@ -97,8 +97,10 @@ def test_surfaces_follow_an_edit(finished, reference):
 
 
 def test_the_segments_are_handed_to_segment_editor(finished, reference, monkeypatch):
-    told = {}
+    told, settings = {}, slicer.vtkMRMLSegmentEditorNode()
+    assert settings.GetOverwriteMode() == settings.OverwriteAllSegments, "as Segment Editor has it"
     editor = types.SimpleNamespace(
+        mrmlSegmentEditorNode=lambda: settings,
         setSegmentationNode=lambda node: told.update(segmentation=node),
         setSourceVolumeNode=lambda node: told.update(source=node),
     )
@@ -112,6 +114,7 @@ def test_the_segments_are_handed_to_segment_editor(finished, reference, monkeypa
         "segmentation": finished.parameters.segmentation,
         "source": reference,
     }
+    assert settings.GetOverwriteMode() == settings.OverwriteNone, "a stroke in ET is not to cut TC and WT"
 
 
 def test_what_is_exported_is_what_is_on_screen(finished, reference, tmp_path):

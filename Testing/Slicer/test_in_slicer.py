@@ -127,6 +127,8 @@ class InSlicer(unittest.TestCase):
         assert len(names) == 12
         self.press("editButton")
         assert self.slicer.util.selectedModule() == "SegmentEditor"
+        settings = self.slicer.modules.segmenteditor.widgetRepresentation().self().editor.mrmlSegmentEditorNode()
+        assert settings.GetOverwriteMode() == settings.OverwriteNone
 
     def test_cancel_leaves_the_scene_as_it_was(self) -> None:
         self.needs_torch()

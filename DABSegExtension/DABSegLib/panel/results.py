@@ -231,11 +231,15 @@ class ResultsSection(Section):
             self._fill_tables()
 
     def _edit(self, *_args: Any) -> None:
-        """Open the segments in Segment Editor, over the volume on whose grid they are."""
+        """Open the segments in Segment Editor, over the volume on whose grid they are, free to overlap.
+
+        TC lies in WT and ET in TC: with Segment Editor's usual "Overwrite all" a stroke in one would cut the others.
+        """
         segmentation = self.segmentation
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(segmentation)
+        editor.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
         reference = self._reference()
         if reference is not None:
             editor.setSourceVolumeNode(reference)
