@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -31,6 +32,9 @@ ONLY_IN_A_TERMINAL = {
 }
 """Codes of what the panel does not let one ask for."""
 
+MOST_WORDS = 5
+"""A name on the panel is no longer; what is, is a sentence."""
+
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+|bug|killed|cancelled")
 
 
@@ -46,6 +50,20 @@ def test_links_and_pictures_are_there():
         path, _, anchor = target.partition("#")
         assert not path or (DOCUMENT.parent / path).exists(), target
         assert path or anchor in anchors, target
+
+
+def test_what_is_bold_is_written_on_the_panel():
+    """But for sentences and the beginnings of paragraphs; what the tutorial does with it is tested by doing it."""
+    body = re.sub(r"^\| \*\*.+$", "", text(), flags=re.M)
+    bold = {" ".join(name.split()) for name in re.findall(r"\*\*(.+?)\*\*", body, re.S)}
+    names = {name for name in bold if not name.endswith(".") or name.endswith("...")}
+    names = {name for name in names if len(name.split()) <= MOST_WORDS} - {"bold"}
+    assert {"Apply", "Load sample case", "Repeat motion of"} <= names
+    extension = REPOSITORY / "DABSegExtension"
+    panel = ElementTree.parse(extension / "Resources" / "UI" / "DABSeg.ui")
+    written = {(string.text or "").removesuffix(":") for string in panel.iter("string")}
+    changing = "".join(path.read_text(encoding="utf-8") for path in (extension / "DABSegLib" / "panel").glob("*.py"))
+    assert {name for name in names - written if f'_("{name}")' not in changing} == set()
 
 
 def test_the_table_has_every_code_there_is():

@@ -228,6 +228,8 @@ def segment_editor(monkeypatch: pytest.MonkeyPatch, panel: Any) -> Any:
     editor = types.SimpleNamespace(segmentation=None, source=None)
     editor.setSegmentationNode = lambda node: setattr(editor, "segmentation", node)
     editor.setSourceVolumeNode = lambda node: setattr(editor, "source", node)
+    settings = slicer.vtkMRMLSegmentEditorNode()
+    editor.mrmlSegmentEditorNode = lambda: settings
     widget = types.SimpleNamespace(self=lambda: types.SimpleNamespace(editor=editor))
     module = types.SimpleNamespace(widgetRepresentation=lambda: widget)
     monkeypatch.setattr(slicer.modules, "segmenteditor", module, raising=False)
