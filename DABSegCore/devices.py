@@ -1,12 +1,9 @@
-"""Devices: which one to compute on, in which number format, and how much memory is left."""
+"""Devices: which one to compute on, and in which number format."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
 
 import torch
 
@@ -106,59 +103,6 @@ def half_dtype(device: torch.device, autocast: str = "auto") -> torch.dtype | No
 def channels_last_pays(device: torch.device) -> bool:
     """Whether convolutions are faster with channels innermost (on CPUs 2.5 to 5 times)."""
     return device.type == "cpu"
-
-
-def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of main memory that can still be had, or None where nobody need ask.
-
-    Only Linux promises more than it has and kills the process later; other systems refuse at once. A container or a
-    batch job may have less than its machine: the scarcest of its control groups decides.
-
-    Args:
-        root: Folder that holds `proc` and `sys`.
-    """
-    if platform.system() != "Linux":
-        return None
-    rooms = [_room(group) for group in _control_groups(root)]
-    free = _fields(root / "proc" / "meminfo").get("MemAvailable:")
-    rooms.append(None if free is None else 1024 * free)
-    return min((room for room in rooms if room is not None), default=None)
-
-
-def _control_groups(root: Path) -> Iterator[Path]:
-    """Folders that may limit this process's memory, of versions 1 and 2: its own group and all above it."""
-    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
-        _, controllers, name = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top = root / "sys" / "fs" / "cgroup" / ("memory" if controllers else "")
-        parts = PurePosixPath(name).parts[1:]
-        yield from (top.joinpath(*parts[:end]) for end in range(len(parts), -1, -1))
-
-
-def _room(group: Path) -> int | None:
-    """Bytes a control group may still take, None where it sets no limit; cached files give way and count as free."""
-    for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-        numbers = [_text(group / name).strip() for name in (limit, usage)]
-        if all(number.isdecimal() for number in numbers):  # absent: "", without limit: "max"
-            stat = _fields(group / "memory.stat")
-            cached = stat.get("total_inactive_file", stat.get("inactive_file", 0))
-            return max(0, int(numbers[0]) - int(numbers[1]) + cached)
-    return None
-
-
-def _fields(path: Path) -> dict[str, int]:
-    """Lines of a name and a number, and perhaps more behind it."""
-    lines = (line.split() for line in _text(path).splitlines())
-    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
-
-
-def _text(path: Path) -> str:
-    """Content of a small file, empty where there is none to read."""
-    try:
-        return path.read_text("utf-8")
-    except OSError:
-        return ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from DABSegCore.devices import available_memory, channels_last_pays, half_dtype, is_out_of_memory
+from DABSegCore.devices import channels_last_pays, half_dtype, is_out_of_memory
 from DABSegCore.errors import InputError
+from DABSegCore.memory import available_memory
 
 WINDOWS = (128, 96, 64)
 """Window edges in voxels that are tried in turn when memory runs out."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from DABSegCore.cases import Case, load_case
-from DABSegCore.devices import available_memory
 from DABSegCore.errors import InputError
 from DABSegCore.labels import REGION_LABELS, REGIONS, regions_from_labels
+from DABSegCore.memory import available_memory
 from DABSegCore.motion import corrupt_case
 from DABSegCore.phantom import virtual_patient
 from DABSegCore.preprocess import PERCENTILES, working_grid

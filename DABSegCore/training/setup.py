@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from DABSegCore.devices import available_memory
 from DABSegCore.errors import InputError, packages_for
+from DABSegCore.memory import available_memory
 from DABSegCore.progress import Progress
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.dataset import FAIR_SHARE, Cases, TrainingCase, Twin, make_twin, real_case, virtual_case

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from DABSegCore import devices, inference
-from DABSegCore.devices import available_memory, half_dtype, is_out_of_memory, resolve_device
+from DABSegCore.devices import half_dtype, is_out_of_memory, resolve_device
 from DABSegCore.errors import InputError
 from DABSegCore.inference import WINDOWS, _blend, _corners, bytes_per_voxel, infer
 
@@ -323,71 +322,3 @@ def test_precision_follows_the_hardware_unless_asked(monkeypatch: pytest.MonkeyP
     assert half_dtype(torch.device("mps")) is half_dtype(torch.device("mps"), "float16") is None
     with pytest.raises(InputError, match="autocast 'fp8' is unknown"):
         half_dtype(cpu, "fp8")
-
-
-def test_available_memory_is_a_plausible_number_or_unknown() -> None:
-    free = available_memory()
-    assert free is None or 2**20 < free < 2**50
-
-
-GIB = 2**30
-
-
-def a_machine(root: Path, files: dict[str, object]) -> Path:
-    """A folder that looks like the root of a Linux machine with 8 GiB to spare and these files."""
-    for name, content in {"proc/meminfo": f"MemAvailable: {8 * GIB // 1024} kB", **files}.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{content}\n", encoding="utf-8")
-    return root
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 8),
-        (  # version 2, in a container
-            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": 4 * GIB, "sys/fs/cgroup/memory.current": GIB},
-            3,
-        ),
-        (  # without a limit
-            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": "max", "sys/fs/cgroup/memory.current": GIB},
-            8,
-        ),
-        (  # a limit above one's own group; cached files give way
-            {
-                "proc/self/cgroup": "0::/batch/job 7",
-                "sys/fs/cgroup/batch/memory.max": 4 * GIB,
-                "sys/fs/cgroup/batch/memory.current": 3 * GIB,
-                "sys/fs/cgroup/batch/memory.stat": f"anon {GIB}\ninactive_file {GIB}",
-                "sys/fs/cgroup/batch/job 7/memory.max": "max",
-                "sys/fs/cgroup/batch/job 7/memory.current": GIB,
-            },
-            2,
-        ),
-        (  # version 1 in a container that cannot see its own name
-            {
-                "proc/self/cgroup": "3:cpu:/docker/f00\n2:memory:/docker/f00",
-                "sys/fs/cgroup/memory/memory.limit_in_bytes": 6 * GIB,
-                "sys/fs/cgroup/memory/memory.usage_in_bytes": 5 * GIB,
-            },
-            1,
-        ),
-        (  # more than its limit: nothing left, not less
-            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": GIB, "sys/fs/cgroup/memory.current": 2 * GIB},
-            0,
-        ),
-    ],
-)
-def test_memory_is_what_machine_and_container_leave(
-    tmp_path: Path, files: dict[str, object], expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
-    assert available_memory(a_machine(tmp_path, files)) == expected * GIB
-
-
-def test_memory_is_unknown_where_nothing_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
-    assert available_memory(tmp_path) is None
-    monkeypatch.setattr(devices.platform, "system", lambda: "Darwin")
-    assert available_memory(a_machine(tmp_path, {})) is None
