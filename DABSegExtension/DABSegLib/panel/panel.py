@@ -37,7 +37,7 @@ class Panel(VTKObservationMixin):
         root.setMRMLScene(slicer.mrmlScene)
         self.parameters: Any = None
         self._connection: Any = None
-        self._refreshing = self._entered = False
+        self._refreshing = self._entered = self._was_bound = False
         self.runner = Runner(self.ui, self.refresh)
         self.torch = TorchSection(self)
         self.volumes = VolumesSection(self)
@@ -53,11 +53,7 @@ class Panel(VTKObservationMixin):
         self._removals = qt.QTimer()  # once for many nodes, and after the last is gone
         self._removals.setSingleShot(True)
         self._removals.timeout.connect(self._after_removal)
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.NodeRemovedEvent, lambda *_args: self._removals.start(0))
-        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
-        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_changed)
-        self.addObserver(scene, scene.EndImportEvent, self._on_scene_changed)
+        self._observe(slicer.mrmlScene)
         self._bind()
         self.torch.look()
         self.refresh()
@@ -67,9 +63,24 @@ class Panel(VTKObservationMixin):
         """The scene that is shown."""
         return slicer.mrmlScene
 
+    def _observe(self, scene: Any) -> None:
+        for event, method in (
+            (scene.NodeAboutToBeRemovedEvent, self._on_node_leaving),
+            (scene.NodeRemovedEvent, lambda *_args: self._removals.start(0)),
+            (scene.StartCloseEvent, self._on_scene_closing),
+            (scene.EndCloseEvent, self._on_scene_closed),
+            (scene.StartImportEvent, self._on_importing),
+            (scene.EndImportEvent, self._on_imported),
+        ):
+            self.addObserver(scene, event, method)
+
     def enter(self) -> None:
-        """The module is shown: take up what the scene says."""
+        """The module is shown."""
         self._entered = True
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Show what the scene says."""
         self._bind()
         layout.register(self.scene)  # a scene may have been saved while it compared
         if not any(self.volumes.chosen().values()):
@@ -102,7 +113,9 @@ class Panel(VTKObservationMixin):
             self._refreshing = False
 
     def _bind(self) -> None:
-        """Connect the widgets to the scene's parameter node, which is made when there is none."""
+        """Connect the widgets to the scene's parameter node, which is made when there is none, unless they are."""
+        if self.parameters is not None and self.parameters.parameterNode.GetScene() is self.scene:
+            return  # Slicer 5.10 never lets go of what was connected once
         self._unbind()
         self.parameters = self._logic.getParameterNode()
         self._connection = self.parameters.connectGui(self.ui)
@@ -131,7 +144,24 @@ class Panel(VTKObservationMixin):
             section.forget()
         self._unbind()
 
-    def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
-        """Take up the new scene, at once or when the module is shown again: an empty scene is to stay empty."""
-        if self._entered or self.parameters is not None:
-            self.enter()
+    def _on_scene_closed(self, _caller: Any = None, _event: Any = None) -> None:
+        """Take up the empty scene, at once or when the module is shown again: it is to stay empty till then."""
+        if self._entered:
+            self._take_up()
+
+    def _on_importing(self, _caller: Any = None, _event: Any = None) -> None:
+        """Let go of the widgets: Slicer's selectors empty themselves meanwhile, which is nobody's wish."""
+        self._was_bound = self.parameters is not None
+        self._unbind()
+
+    def _on_imported(self, _caller: Any = None, _event: Any = None) -> None:
+        if self._was_bound:
+            self._take_up()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_leaving(self, _caller: Any, _event: Any, node: Any) -> None:
+        """Pick nothing in its place, before Slicer's selectors pick the node after it."""
+        if self.parameters is not None:
+            for name in self.parameters.allParameters:
+                if getattr(self.parameters, name) is node:
+                    setattr(self.parameters, name, None)

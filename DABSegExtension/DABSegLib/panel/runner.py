@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from DABSegLib.messages import Fault
@@ -118,6 +119,9 @@ class Runner:
         """One small step, and when to take the next."""
         work = self._work
         if work is None:
+            return
+        if slicer.mrmlScene.IsBatchProcessing():  # Slicer loads a file, and lets the event loop run in the middle
+            self._timer.start(POLL_MS)
             return
         work.advance()
         if self._work is not work:  # a step may have closed the scene, and with it this work

@@ -11,12 +11,17 @@ from standins.flavour import Control, qt_class, stored
 from standins.loader import widget
 from standins.observing import observe
 
-SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent", "EndCloseEvent", "EndImportEvent")
+SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent")
+REFILLING_EVENTS = ("EndCloseEvent", "EndImportEvent")
 
 
 @widget
 class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
-    """As the application's: None first where it is allowed, else the first node is chosen by itself."""
+    """As the application's: None first where it is allowed, else the first node is chosen by itself.
+
+    Where the chosen node is removed, the one after it is chosen, or the last. After a scene was loaded or closed it
+    lists all nodes anew and forgets what was chosen. Nobody is asked in either case.
+    """
 
     currentNodeChanged = QtCore.Signal(object)
     currentNodeIDChanged = QtCore.Signal(str)
@@ -69,8 +74,9 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
         self._scene = scene
-        events = [getattr(scene, name) for name in SCENE_EVENTS] if scene is not None else []
-        self._tags = [observe(scene, event, self._on_scene) for event in events]
+        heard = {**dict.fromkeys(SCENE_EVENTS, self._on_scene), **dict.fromkeys(REFILLING_EVENTS, self._on_refilling)}
+        names = heard if scene is not None else ()
+        self._tags = [observe(scene, getattr(scene, name), heard[name]) for name in names]
         self.setEnabled(scene is not None)
         self._reload(self._requested or self.currentNodeID)
         self._requested = ""
@@ -78,6 +84,9 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
     def _on_scene(self, *_: Any) -> None:
         if not self._scene.IsBatchProcessing() and self._nodes() != [node for node, _ in self._names.values()]:
             self._reload()
+
+    def _on_refilling(self, *_: Any) -> None:
+        self._reload("")
 
     def _nodes(self) -> list[Any]:
         """What may be listed, hidden or not, in the scene's order."""
@@ -107,7 +116,8 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
         self._reload()
 
     def _reload(self, wanted: str | None = None) -> None:
-        """List again and keep what was chosen as far as it is still there."""
+        """List again and keep what was chosen as far as it is still there, or else its row."""
+        row = self._box.currentIndex if wanted is None else 0
         wanted = self.currentNodeID if wanted is None else wanted
         candidates = self._nodes()
         nodes = [node for node in candidates if self._is_shown(node)]
@@ -116,7 +126,7 @@ class qMRMLNodeComboBox(Control, QtWidgets.QWidget):
         self._ids = ([""] if self.noneEnabled else []) + [node.GetID() for node in nodes]
         self._box.addItems(([self.noneDisplay] if self.noneEnabled else []) + [node.GetName() or "" for node in nodes])
         self._add_actions()
-        self._box.setCurrentIndex(self._row(wanted) if wanted in self._ids else (0 if self._ids else -1))
+        self._box.setCurrentIndex(self._row(wanted) if wanted in self._ids else min(max(row, 0), len(self._ids) - 1))
         self._box.blockSignals(False)
         self._watch(candidates)
         self._emit()
