@@ -184,11 +184,13 @@ def test_a_segmentation_that_cannot_be_measured_is_told(finished, scene):
 
 
 def test_results_that_are_deleted_leave_an_empty_section(finished, scene):
+    finished.press("surfaceCheck")
     scene.RemoveNode(segmentation_of(finished))
     finished.settle()
     assert finished.table("regionTable") is None
     assert finished.table("imageTable") is None
     assert not finished.is_there("reportLabel")
+    assert not finished.ui.surfaceCheck.checked
     assert not any(finished.can(name) for name in ("surfaceCheck", "differenceCheck", "editButton", "exportButton"))
     assert finished.can("applyButton")
 

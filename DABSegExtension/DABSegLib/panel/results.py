@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 WATCH_MS = 250
 """How often edits are looked for; a table that follows within a quarter second follows at once."""
 
+NOT_YET = object()
+"""Stands for a segmentation as long as nobody has looked which one is picked, if any."""
+
 
 class ResultsSection(Section):
     """Section 4: all about the segmentation that is picked."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
-        self._shown: Any = None
+        self._shown: Any = NOT_YET
         self._watch: segments.EditWatch | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(WATCH_MS)
@@ -103,7 +106,7 @@ class ResultsSection(Section):
         self._timer.stop()
         if self._watch is not None:
             self._watch.close()
-        self._watch = self._shown = None
+        self._watch, self._shown = None, NOT_YET
 
     def _show(self, segmentation: Any | None) -> None:
         """Watch another segmentation, and show its tables."""
@@ -112,9 +115,9 @@ class ResultsSection(Section):
         for view in (self.ui.regionTable, self.ui.imageTable):
             view.visible = False
         self.ui.reportLabel.visible = segmentation is not None
+        self.ui.surfaceCheck.checked = segmentation is not None and segments.is_surface_shown(segmentation)
         if segmentation is None:
             return
-        self.ui.surfaceCheck.checked = segments.is_surface_shown(segmentation)
         self._watch = segments.EditWatch(segmentation, self._edited)
         self._timer.start()
         self._fill_tables()
