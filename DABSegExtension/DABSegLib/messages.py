@@ -15,7 +15,10 @@ TAIL_LINES = 5
 """Last lines of the log that are part of a cause nobody else can tell."""
 
 KILLED = (-9, 137)
-"""Exit codes of a process that was killed from outside: its own, and that of a shell or launcher around it."""
+"""Exit codes of a process that was killed from outside: its own, and that of a shell around it."""
+
+KILLED_WITHIN = re.compile(r"\] exit abnormally\b")
+"""What PythonSlicer, which only launches Python, says when that was killed; it then ends with 1."""
 
 PANEL_WORDS = (
     (r"give some with --weights", "choose a file under Weights"),
@@ -97,7 +100,7 @@ def fault_of_child(
     if "No module named 'torch'" in log:
         cure = "Install the extension PyTorch of Slicer, and PyTorch with it."
         return Fault("PyTorch is not installed in the Python that does the computing.", cure, "no-torch", log)
-    if returncode in KILLED:
+    if returncode in KILLED or KILLED_WITHIN.search(log):
         cure = "Close other programs, switch the quality to fast, or use a computer with more memory."
         return Fault("The system ended the computation, most likely because memory ran out.", cure, "killed", log)
     tail = " / ".join([line.strip() for line in log.splitlines() if line.strip()][-TAIL_LINES:])

@@ -46,8 +46,8 @@ def explain() -> str:
         sentences.append(_NO_EXTENSION)
     else:
         sentences.append(
-            "Slicer's extension PyTorch can download it (0.2 to 3 GB); you are asked first, and nothing else is "
-            "installed."
+            "Slicer's extension PyTorch can download it (0.2 to 3 GB) with the packages that it needs; you are asked "
+            "first."
         )
     return " ".join(sentences)
 

@@ -77,6 +77,8 @@ def test_a_mistake_of_ours_in_the_child_is_told_with_its_log():
 def test_a_process_that_was_killed_ran_out_of_memory():
     assert fault_of_child(None, -9, "").code == "killed"
     assert "memory" in fault_of_child(None, 137, "").cause
+    launcher = "error: [/opt/Slicer/bin/../bin/./python-real] exit abnormally - Report the problem.\n"
+    assert fault_of_child(None, 1, launcher).code == "killed"
 
 
 def test_a_child_without_torch_says_where_it_comes_from():
