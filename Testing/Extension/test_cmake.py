@@ -146,3 +146,9 @@ def test_without_slicer_no_compiler_is_needed(tmp_path):
     missing = f"-DCMAKE_C_COMPILER={tmp_path}/none", f"-DCMAKE_CXX_COMPILER={tmp_path}/none"
     done = cmake("-S", REPOSITORY, "-B", tmp_path / "build", "-DCMAKE_DISABLE_FIND_PACKAGE_Slicer=ON", *missing)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_slicer_that_is_not_there_is_refused(tmp_path):
+    done = cmake("-S", REPOSITORY, "-B", tmp_path / "build", f"-DSlicer_DIR={tmp_path}/none")
+    assert done.returncode != 0
+    assert "SlicerConfig.cmake" in done.stderr
