@@ -45,7 +45,8 @@ def run_cohort(folders: Sequence[Path], work: Callable[[Case], T], progress: Pro
     seen: set[str] = set()
     for number, folder in enumerate(folders, 1):
         progress.log(f"case {number} of {len(folders)}: {folder.name}")
-        try:
+
+        def one(folder: Path = folder) -> T:
             case = find_case(folder)
             if case.case_id in seen:
                 raise InputError(
@@ -53,14 +54,28 @@ def run_cohort(folders: Sequence[Path], work: Callable[[Case], T], progress: Pro
                     code="same-case-twice",
                 )
             seen.add(case.case_id)
-            outcomes.append(Outcome(folder.name, work(case)))
-        except InputError as fault:
-            progress.error(f"{folder.name}: {fault}", fault.code)
-            outcomes.append(Outcome(folder.name, None, str(fault)))
-        except Exception as bug:  # ours, so with its traceback
-            progress.error(f"{folder.name}: {traceback.format_exc()}", "bug")
-            outcomes.append(Outcome(folder.name, None, repr(bug)))
+            return work(case)
+
+        outcomes.append(attempt(folder.name, one, progress))
     return outcomes
+
+
+def attempt(name: str, work: Callable[[], T], progress: Progress) -> Outcome[T]:
+    """Do some work of many; if it fails, tell so and go on.
+
+    Args:
+        name: Of the case, to begin the sentence with.
+        work: May raise.
+        progress: Receives the error.
+    """
+    try:
+        return Outcome(name, work())
+    except InputError as fault:
+        progress.error(f"{name}: {fault}", fault.code)
+        return Outcome(name, None, str(fault))
+    except Exception as bug:  # ours, so with its traceback
+        progress.error(f"{name}: {traceback.format_exc()}", "bug")
+        return Outcome(name, None, repr(bug))
 
 
 def count_failures(outcomes: Sequence[Outcome]) -> int:

@@ -1,0 +1,1 @@
+"""Evaluation: how well a network, or predictions on disk, agree with references, with numbers, tables and a report."""
