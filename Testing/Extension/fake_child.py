@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif behaviour == "fault":
         progress.stage("read")
         raise InputError(f"{rest[rest.index('--t2') + 1]} is a cat; choose a head", code="no-head")
+    elif behaviour == "full":
+        out = rest[rest.index("--out") + 1]
+        raise InputError(f"{out}/Ann_seg.nii was not written: the disk is full; free some space", code="disk-full")
     elif behaviour == "die":
         sys.stderr.write("first line\nlast words\n")
         return int(rest[0])

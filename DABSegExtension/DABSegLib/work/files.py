@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from DABSegCore.errors import InputError
 from DABSegLib.bridge import write_volume_steps
+from DABSegLib.messages import Failure
 from DABSegLib.naming import TITLES
 from DABSegLib.scratch import scratch_folder
 from DABSegLib.work.follow import START
@@ -67,10 +69,25 @@ def in_scratch_steps(body: Callable[[Path], Steps[T]], status: Status) -> Steps[
         try:
             result = yield from body(folder)
             yield from _remove_steps(folder, status)
-        except Exception:  # cancelled or failed; closed, there is no time for steps
+        except Exception as error:  # cancelled or failed; closed, there is no time for steps
             yield from _remove_steps(folder, Status("Stopping", busy=True))
+            if _code(error) == "disk-full" and str(folder) in str(error):
+                raise _full(folder.parent) from error
             raise
     return result
+
+
+def _code(error: Exception) -> str:
+    """The name of a user's fault, whoever found it."""
+    return error.fault.code if isinstance(error, Failure) else getattr(error, "code", "")
+
+
+def _full(root: Path) -> InputError:
+    """What can be done about a temporary file that did not fit; its own name is nobody's business."""
+    return InputError(
+        f"{root}, the folder for temporary files, is full; free some space or choose another one in Slicer's settings",
+        code="disk-full",
+    )
 
 
 def _remove_steps(folder: Path, status: Status) -> Steps[None]:

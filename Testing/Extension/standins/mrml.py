@@ -24,17 +24,19 @@ def fresh_scene() -> Any:
     scene = slicer.mrmlScene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
-    slicer.modules = types.SimpleNamespace(**{name: _module(cls, application, scene) for name, cls in LOGICS.items()})
+    modules = {name: _module(name, logic_class, application, scene) for name, logic_class in LOGICS.items()}
+    slicer.modules = types.SimpleNamespace(**modules)
     return scene
 
 
-def _module(logic_class: str, application: Any, scene: Any) -> types.SimpleNamespace:
+def _module(name: str, logic_class: str, application: Any, scene: Any) -> types.SimpleNamespace:
     """A module as far as `slicer.modules.<name>.logic()` goes."""
     logic = getattr(slicer, logic_class)()
     vtk.vtkObject.GlobalWarningDisplayOff()  # it misses the application's terminologies, colours, home
     logic.SetMRMLApplicationLogic(application)
     logic.SetMRMLScene(scene)
     vtk.vtkObject.GlobalWarningDisplayOn()
+    application.SetModuleLogic(name.capitalize(), logic)  # views of markups ask for it, and crash where it is not
     return types.SimpleNamespace(logic=lambda: logic, application=application)
 
 
