@@ -1,5 +1,7 @@
 """DABSeg: the module as Slicer sees it; what it does is in `DABSegLib`, what it computes in `DABSegCore`."""
 
+import sys
+
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -34,6 +36,8 @@ class DABSeg(ScriptedLoadableModule):
 class DABSegWidget(ScriptedLoadableModuleWidget):
     """The panel, for as long as Slicer shows it."""
 
+    panel = None
+
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from DABSegLib.panel import Panel
@@ -47,7 +51,14 @@ class DABSegWidget(ScriptedLoadableModuleWidget):
         self.panel.exit()
 
     def cleanup(self):
-        self.panel.close()
+        if self.panel is not None:  # else the panel could not be made, and a corrected one is about to be
+            self.panel.close()
+
+    def onReload(self):
+        """Reload, in developer mode, the libraries as well as this file."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("DABSegLib", "DABSegCore")]:
+            del sys.modules[name]
+        super().onReload()
 
 
 class DABSegLogic(ScriptedLoadableModuleLogic):

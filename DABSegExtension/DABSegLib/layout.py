@@ -69,9 +69,11 @@ def compare_layout(rows: Sequence[str], columns: Sequence[str] = MODALITIES) -> 
 def register(scene: Any) -> None:
     """Make every layout of a comparison known to the scene, so that one saved while comparing opens as it was."""
     node = layout_node(scene)
+    was_modifying = node.StartModify()  # Slicer lays out all views anew whenever this node changes
     for count in range(1, len(ROWS) + 1):
         for rows in combinations(ROWS, count):
             node.AddLayoutDescription(layout_id(rows), compare_layout(rows))  # does nothing if it is known
+    node.EndModify(was_modifying)
 
 
 def arrange(scene: Any, layout: int) -> None:

@@ -81,6 +81,14 @@ def test_a_scene_saved_while_comparing_opens_with_its_views(scene: Any, views: V
     views_of_other.close()
 
 
+def test_the_views_are_laid_out_anew_once_at_most(scene: Any, views: Views) -> None:
+    changes: list[str] = []
+    layout.layout_node(scene).AddObserver("ModifiedEvent", lambda _node, event: changes.append(event))
+    layout.register(scene)
+    layout.register(scene)
+    assert len(changes) == 1
+
+
 def test_a_scene_that_nothing_lays_out_is_our_mistake(scene: Any) -> None:
     with pytest.raises(RuntimeError, match="no layout node"):
         layout.arrange(scene, layout.ORDINARY)

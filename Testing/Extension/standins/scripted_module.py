@@ -75,6 +75,10 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         """The application closes."""
 
+    def onReload(self) -> None:
+        """The button Reload of developer mode."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
 
 class ScriptedLoadableModuleLogic:
     """What a module computes, and its node of parameters."""
