@@ -67,6 +67,7 @@ def case_panel(
     notes: Mapping[str, Sequence[str]] | None = None,
     slice_index: int | None = None,
     caption: str = CAPTION,
+    cell_width: int = _CELL_WIDTH,
 ) -> np.ndarray:
     """Draw a case: one row of axial slices per entry, one column per modality, all in the same window.
 
@@ -80,6 +81,7 @@ def case_panel(
         notes: By name of a row, a short text for each of its M cells (a measurement, say).
         slice_index: k of the slice; None to let `tumour_slice` choose by the first masks given.
         caption: Small print at the foot.
+        cell_width: Width of a slice in pixels.
 
     Returns:
         RGB, uint8 [height, width, 3].
@@ -98,7 +100,8 @@ def case_panel(
         said = (notes or {}).get(name) or [""] * len(images)
         cells = [Cell(image, masks, note) for image, note in zip(cut(images[:, k], box), said, strict=True)]
         grid.append((name, cells))
-    return draw_grid(grid, [HEADINGS[modality] for modality in MODALITIES], title=title, caption=caption)
+    headings = [HEADINGS[modality] for modality in MODALITIES]
+    return draw_grid(grid, headings, title=title, caption=caption, cell_width=cell_width)
 
 
 @packages_for("drawing a figure")

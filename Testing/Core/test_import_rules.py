@@ -16,7 +16,7 @@ FILES = {".".join(path.relative_to(CORE).with_suffix("").parts): path for path i
 
 RUNTIME = {"torch", "numpy", "scipy", "SimpleITK"}
 LEARNING = {"tensorboard", "matplotlib", "monai"}
-LEARNERS = {"training.curves", "training.history", "training.pictures", "evaluate", "compare"}
+LEARNERS = {"training.curves", "training.history", "training.pictures", "evaluate", "evaluation.figures", "compare"}
 """The only ones that may use the extra `train`, where it is installed."""
 BARE = {"torch", "numpy"}  # all that training may count on
 SLICER = {"slicer", "vtk", "qt", "ctk", "mrml"}
