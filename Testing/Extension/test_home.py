@@ -51,6 +51,13 @@ def test_a_child_finds_the_core_first_and_what_was_found_before(monkeypatch, tmp
     assert Path(told.stdout.strip()).parent == home.CORE / "DABSegCore"
 
 
+def test_threads_that_wait_in_a_child_leave_their_core_to_others(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert home.environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # the user's word counts
+    assert home.environment()["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_an_installed_extension_has_the_core_beside_its_library(tmp_path):
     shutil.copytree(home.LIBRARY, tmp_path / "DABSegLib", ignore=shutil.ignore_patterns("__pycache__", "panel"))
     (tmp_path / "DABSegCore").mkdir()
