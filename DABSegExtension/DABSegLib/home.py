@@ -58,9 +58,9 @@ def environment() -> dict[str, str]:
 
     PYTHONHOME stays: PythonSlicer sets its own, and any other Python here is the one that runs with it already.
 
-    OpenMP's threads, the network's, are to sleep while they wait for one another unless the user says otherwise. Left to
-    themselves they keep a core busy waiting for a thread that has none: with both cores of a machine in use besides,
-    the network took 15 to 48 s that way, and takes 3 to 10 s, with the same result.
+    OpenMP's threads, the network's, are to sleep while they wait for one another unless the user says otherwise. Left
+    to themselves they keep a core busy with waiting for a thread that has none: where other programs used both cores of
+    a machine as well, the network took 22 s (median of 7, at most 48) that way and takes 4 s, with the same result.
     """
     inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(CORE)]
     return {
