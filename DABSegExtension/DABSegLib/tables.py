@@ -102,6 +102,7 @@ def _table(scene: Any, node: Any | None, columns: dict[str, int | None], rows: l
     if node is None:
         node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
         node.SetUseColumnTitleAsColumnHeader(True)
+        node.SetLocked(True)  # measured, not typed; it holds for users only
     elif _texts(node) == [list(columns), *texts]:
         return node
     was_modifying = node.StartModify()

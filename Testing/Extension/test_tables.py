@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import slicer
 from DABSegLib.tables import ImageRow, RegionRow, image_rows, image_table, region_rows, region_table
 from standins.mrml import fresh_scene, load_scene, save_scene
 
@@ -78,6 +79,19 @@ def test_what_has_not_changed_is_left_untouched(scene: Any) -> None:
 def test_a_case_whose_name_is_taken_gets_a_table_of_its_own(scene: Any) -> None:
     first, second = (region_table(scene, None, ROWS, "regions") for _ in range(2))
     assert first.GetName() != second.GetName()
+
+
+def test_users_cannot_type_into_a_table(application: Any, scene: Any) -> None:
+    from PySide6.QtCore import Qt
+
+    view = slicer.qMRMLTableView()
+    node = region_table(scene, None, ROWS)
+    editable = []
+    for locked in (node.GetLocked(), False):
+        node.SetLocked(locked)
+        view.setMRMLTableNode(node)
+        editable.append(bool(view.model().index(0, 1).flags() & Qt.ItemIsEditable))
+    assert editable == [False, True]
 
 
 def test_a_table_of_something_else_is_not_read(scene: Any) -> None:

@@ -38,7 +38,6 @@ class NodeView(Control, QtWidgets.QTableView):
         super().__init__(parent)
         self._node, self._tag, self._scene = None, None, None
         self.setModel(QtGui.QStandardItemModel(self))
-        self.setEditTriggers(QtWidgets.QAbstractItemView.NoEditTriggers)
 
     def mrmlScene(self) -> Any:
         return self._scene
@@ -62,7 +61,14 @@ class NodeView(Control, QtWidgets.QTableView):
         model.clear()
         model.setHorizontalHeaderLabels(heads)
         for row in rows:
-            model.appendRow([QtGui.QStandardItem(str(value)) for value in row])
+            items = [QtGui.QStandardItem(str(value)) for value in row]
+            for item in items:
+                item.setEditable(self._is_editable())
+            model.appendRow(items)
+
+    def _is_editable(self) -> bool:
+        """Whether a double click on a cell changes the node."""
+        return False
 
 
 @widget
@@ -76,6 +82,9 @@ class qMRMLTableView(NodeView):
 
     def mrmlTableNode(self) -> Any:
         return self._node
+
+    def _is_editable(self) -> bool:
+        return not self._node.GetLocked()
 
     def setFirstRowLocked(self, locked: bool) -> None:
         self.firstRowLocked = locked
