@@ -126,3 +126,17 @@ def test_work_waits_while_slicer_loads_a_file(user: User, scene: Any) -> None:
     user.until(lambda: work.status is not status)
     user.press("sampleButton")  # cancels
     user.until(lambda: not user.busy)
+
+
+def test_edits_are_taken_up_after_a_scene_was_loaded(ann: list[Any], user: User, scene: Any) -> None:
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(ann[0])
+    name = segmentation.GetSegmentation().AddEmptySegment("lump", "lump")
+    user.parameters.segmentation = segmentation
+    volume_ml = user.table("regionTable")
+    scene.InvokeEvent(scene.StartImportEvent)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(np.ones((2, 3, 4), np.uint8), segmentation, name, ann[0])
+    user.waits(1.0)
+    assert user.table("regionTable") == volume_ml
+    scene.InvokeEvent(scene.EndImportEvent)
+    user.until(lambda: user.table("regionTable") == [["lump", "0.02", "", "", ""]], 3.0)

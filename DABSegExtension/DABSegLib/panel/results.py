@@ -148,7 +148,7 @@ class ResultsSection(Section):
             _show_table(self.ui.imageTable, table)
 
     def _look_for_edits(self) -> None:
-        if self._watch is not None:
+        if self._watch is not None and self.parameters is not None:  # it is None while a scene is loaded
             self._watch.poll(time.monotonic())
 
     def _edited(self) -> None:
