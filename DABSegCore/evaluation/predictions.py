@@ -86,10 +86,10 @@ class Predictions:
         with notes.stage("read", announce=False):
             prediction, reference = read_labels(path), read_labels(subject.case.segmentation)
         if not same_grid(prediction, reference):
+            theirs = _grid(reference) if _grid(reference) != _grid(prediction) else "the same at another place"
             raise InputError(
-                f"{path} has {_grid(prediction)}, but its reference {subject.case.segmentation.name} "
-                f"{_grid(reference)}, and label maps are compared voxel by voxel; resample the prediction onto the "
-                "reference's grid",
+                f"{path} has {_grid(prediction)}, but its reference {subject.case.segmentation.name} has {theirs}, and "
+                "label maps are compared voxel by voxel; resample the prediction onto the reference's grid",
                 code="different-grids",
             )
         return prediction, reference

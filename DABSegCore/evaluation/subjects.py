@@ -174,7 +174,7 @@ def seen_in_training(weights: Path, meta: Mapping[str, Any], subjects: Sequence[
         count = sum(subject.case_id in names for subject in subjects)
         if count:
             sentences.append(
-                f"the weights were {how} {count} of these {len(subjects)} cases, so the numbers look better than on "
-                "new ones; evaluate on cases kept apart"
+                f"the weights were {how} some of these cases ({count} of {len(subjects)}), so the numbers look better "
+                "than on new ones; evaluate on cases kept apart"
             )
     return sentences

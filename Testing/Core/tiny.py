@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,15 @@ def tiny_weights(path: Path, **meta: object) -> Path:
     return path
 
 
+@cache
 def tiny_patient(seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Images [M, D, H, W] and label of a virtual patient at 5 mm, to be called 1 mm so that nothing is resampled."""
+    """Images [M, D, H, W] and label of a virtual patient at 5 mm, to be called 1 mm so that nothing is resampled.
+
+    Made once, as it takes seconds, and so not to be written to.
+    """
     patient = virtual_patient(seed, shape=(32, 48, 40), spacing_mm=5.0)
+    for array in (patient.images, patient.label):
+        array.flags.writeable = False
     return patient.images, patient.label
 
 
