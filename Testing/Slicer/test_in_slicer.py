@@ -162,6 +162,20 @@ class InSlicer(unittest.TestCase):
             chosen = self.panel.volumes.chosen()
             assert {modality: volume.GetName() for modality, volume in chosen.items()} == names
 
+    def test_what_is_picked_outlives_an_added_scene_and_is_not_replaced_when_deleted(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "other.mrb")
+            other = self.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "other")
+            assert self.slicer.util.saveScene(path)
+            self.scene.RemoveNode(other)
+            volumes = self.a_small_patient()
+            assert self.slicer.util.loadScene(path)  # adds it
+        assert self.panel.volumes.chosen() == volumes
+        assert self.ui.t1Selector.currentNode() is volumes["t1"]
+        self.scene.RemoveNode(volumes["t2"])
+        assert self.panel.volumes.chosen() == {**volumes, "t2": None}
+        assert self.ui.t2Selector.currentNode() is None
+
     def test_the_self_test(self) -> None:
         from DABSegLib import selftest
 
