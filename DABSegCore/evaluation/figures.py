@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,12 +31,15 @@ _LEAST_DB = 3.0
 _MOST_MARKED = 40  # cases; with more, markers run into each other
 
 
-def draw_figures(evaluation: Evaluation, theme: Theme = LIGHT) -> dict[str, bytes]:
-    """Draw all figures that the evaluation has numbers for.
+def draw_figures(
+    evaluation: Evaluation, theme: Theme = LIGHT, names: Collection[str] | None = None
+) -> dict[str, bytes]:
+    """Draw the figures that the evaluation has numbers for.
 
     Args:
         evaluation: Of one kind of cases.
         theme: Its colours.
+        names: Only these figures; None for all.
 
     Returns:
         PNG by name: robustness (needs two severities), sorted and cumulative (two cases), gain (restored images);
@@ -51,7 +54,8 @@ def draw_figures(evaluation: Evaluation, theme: Theme = LIGHT) -> dict[str, byte
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever style the user has set
         mpl.rcParams.update(theme.style())
-        for name, (draw, height) in _FIGURES.items():
+        for name in _FIGURES if names is None else names:
+            draw, height = _FIGURES[name]
             figure = Figure(figsize=(8.8, height), dpi=_DPI, layout="constrained")
             if draw(figure, evaluation, theme):
                 picture = io.BytesIO()
