@@ -12,8 +12,10 @@ from nodes import a_volume_node, an_affine
 from panel_user import User
 from standins.mrml import fresh_scene, save_scene
 
+from DABSegCore.labels import MODALITIES
+
 VOLUME = "vtkMRMLScalarVolumeNode"
-NAMES = [f"Ann_{modality}" for modality in ("t1", "t1ce", "t2", "flair")]
+NAMES = [f"Ann_{modality}" for modality in MODALITIES]
 
 
 def some_volumes(scene: Any, names: list[str]) -> list[Any]:
@@ -68,6 +70,14 @@ def test_a_scene_that_was_saved_with_the_panel_brings_its_choice(
     assert user.volumes() == NAMES
     assert user.parameters.seed == 7
     assert user.ui.seedSpin.value == 7
+
+
+def test_picking_four_volumes_is_one_change(ann: list[Any], user: User) -> None:
+    changes: list[str] = []
+    user.parameters.AddObserver("ModifiedEvent", lambda _node, event: changes.append(event))
+    user.panel.volumes.choose(dict(zip(MODALITIES, reversed(ann), strict=True)))
+    assert len(changes) == 1
+    assert user.volumes() == NAMES[::-1]
 
 
 def test_nothing_takes_the_place_of_what_is_deleted(ann: list[Any], user: User, scene: Any) -> None:

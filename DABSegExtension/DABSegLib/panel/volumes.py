@@ -61,9 +61,10 @@ class VolumesSection(Section):
         return not any(finding.level == "stop" for finding in self.findings)
 
     def choose(self, volumes: dict[str, Any]) -> None:
-        """Pick volumes, by modality."""
-        for modality, volume in volumes.items():
-            setattr(self.parameters, modality, volume)
+        """Pick volumes, by modality, as one change."""
+        with slicer.util.NodeModify(self.parameters):
+            for modality, volume in volumes.items():
+                setattr(self.parameters, modality, volume)
 
     def fill(self) -> int:
         """Pick volumes by their names; returns how many were recognised."""
