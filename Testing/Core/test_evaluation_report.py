@@ -102,6 +102,7 @@ def test_figures_of_the_page_are_those_beside_it_and_all_are_described(tmp_path)
     assert inside == {path.read_bytes() for path in tmp_path.glob("*.png")}
     assert len(light) == len(page.images()) / 2 == 3
     assert all(len(image["alt"]) > 20 for image in page.images())
+    assert {image["src"] for image in light} & {image["src"] for image in page.images() if image not in light} == set()
 
 
 def test_the_same_evaluation_gives_the_same_page(tmp_path, no_figures):
