@@ -15,7 +15,6 @@ offset of at most 3 mm along each axis and 6 mm in sum, which is the same there 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from DABSegCore.errors import packages_for
-from DABSegCore.metrics.masks import ROUNDING, box_around, same_shape, surface
+from DABSegCore.metrics.masks import ROUNDING, box_around, same_shape, steps_within, surface
 
 _REACH_MM = 3.0
 _IGNORED_MM3 = 50.0
@@ -119,8 +118,7 @@ def lesion_scores(
 def _steps(spacing_mm: Sequence[float], reach_mm: float) -> np.ndarray:
     """Offsets in voxels of a dilation, int [N, 3] along (D, H, W)."""
     edges_mm = np.array(spacing_mm, float)[::-1]
-    widths = [int((reach_mm + ROUNDING) // edge) for edge in edges_mm]
-    steps = np.array(list(itertools.product(*(range(-width, width + 1) for width in widths))))
+    steps = steps_within(edges_mm, reach_mm)
     return steps[(np.abs(steps) * edges_mm).sum(axis=1) <= 2 * reach_mm + ROUNDING]
 
 

@@ -1,6 +1,8 @@
-"""Masks: the box around one, its surface, and the one shape that arrays to compare must have."""
+"""Masks: the box around one, its surface, steps in its grid, and the one shape that arrays to compare must have."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 
@@ -22,6 +24,12 @@ def surface(mask: np.ndarray) -> np.ndarray:
     for side in (before, after):
         inner &= around[side, here, here] & around[here, side, here] & around[here, here, side]
     return mask & ~inner
+
+
+def steps_within(edges_mm: np.ndarray, reach_mm: float) -> np.ndarray:
+    """Offsets in voxels along (D, H, W), int [N, 3]: all that are no longer than a reach along any one axis."""
+    widths = [int((reach_mm + ROUNDING) // edge) for edge in edges_mm]
+    return np.array(list(itertools.product(*(range(-width, width + 1) for width in widths))))
 
 
 def same_shape(*arrays: np.ndarray | None) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from DABSegCore.errors import packages_for
 from DABSegCore.metrics.masks import ROUNDING, box_around, same_shape, surface
+from DABSegCore.metrics.nearest import to_nearest
 
 PENALTY_MM = 373.13
 """HD95 when only one mask is empty: the diagonal of the BraTS grid, as in its rankings."""
@@ -60,7 +61,7 @@ def surface_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm:
     box = box_around(masks[0] | masks[1])
     ours, theirs = (surface(mask[box]) for mask in masks)
     edges_mm = np.array(spacing_mm, float)[::-1]  # of D, H, W
-    return SurfaceDistances(_to_nearest(ours, theirs, edges_mm), _to_nearest(theirs, ours, edges_mm))
+    return SurfaceDistances(to_nearest(ours, theirs, edges_mm), to_nearest(theirs, ours, edges_mm))
 
 
 def hd95(
@@ -104,15 +105,3 @@ def nsd(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[floa
         InputError: If SciPy is not installed.
     """
     return surface_distances(prediction, reference, spacing_mm).nsd(tolerance_mm)
-
-
-def _to_nearest(ours: np.ndarray, theirs: np.ndarray, edges_mm: np.ndarray) -> np.ndarray:
-    """From each voxel of one surface [D, H, W] to the nearest of another, mm [N]; infinite when that has none."""
-    from scipy.spatial import cKDTree
-
-    distances_mm = np.zeros(np.count_nonzero(ours))
-    apart = ~theirs[ours]  # the others lie on both surfaces: often half of them
-    # Voxels lie on a lattice: halving its box is quicker than a median of coordinates that are mostly equal.
-    tree = cKDTree(np.argwhere(theirs) * edges_mm, balanced_tree=False, compact_nodes=False)
-    distances_mm[apart] = tree.query(np.argwhere(ours)[apart] * edges_mm)[0]
-    return distances_mm

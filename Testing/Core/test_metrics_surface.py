@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from DABSegCore.metrics import hd95, nsd, surface_distances
+from DABSegCore.metrics import hd95, nearest, nsd, surface_distances
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 2.0, 3.0)]
 quiet = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy")  # MONAI 1.5 warns of itself
@@ -124,10 +126,10 @@ def test_hd95_does_not_depend_on_what_is_around():
     assert hd95(*masks, (1, 1, 1)) == hd95(*padded, (1, 1, 1))
 
 
-@pytest.mark.parametrize("spacing_mm", SPACINGS)
-@pytest.mark.parametrize("seed", range(4))
-def test_one_pass_has_the_distances_of_all_pairs(seed, spacing_mm):
-    first, second = ragged_pair(seed)
+@pytest.mark.parametrize("spacing_mm", [*SPACINGS, (5.0, 0.5, 0.5)])
+@pytest.mark.parametrize("pair", [two_blobs, *(partial(ragged_pair, seed) for seed in range(3))])
+def test_one_pass_has_the_distances_of_all_pairs(pair, spacing_mm):
+    first, second = pair()
     distances = surface_distances(first, second, spacing_mm)
     there, back = all_pairs(first, second, spacing_mm)
     assert np.count_nonzero(there) > 10
@@ -136,6 +138,28 @@ def test_one_pass_has_the_distances_of_all_pairs(seed, spacing_mm):
     within = (there < 1.00001).sum() + (back < 1.00001).sum()
     assert nsd(first, second, spacing_mm) == distances.nsd() == pytest.approx(within / (there.size + back.size))
     assert hd95(first, second, spacing_mm) == distances.hd95()
+
+
+@pytest.mark.parametrize("crowd", [0.01, 10**6], ids=["tree", "transform"])
+@pytest.mark.parametrize("apart", range(1, 13))
+def test_near_or_far_the_distance_is_the_same_on_the_way_there_and_back(apart, crowd, monkeypatch):
+    monkeypatch.setattr(nearest, "_CROWD", crowd)
+    plates = np.zeros((2, 14, 6, 5), bool)
+    plates[0, 0], plates[1, apart] = True, True
+    for axes in [(0, 1, 2), (1, 0, 2), (1, 2, 0)]:
+        first, second = (plate.transpose(axes) for plate in plates)
+        spacing_mm = np.roll([0.9, 1.1, 1.3], 1)
+        expected = [apart * spacing_mm[::-1][axes.index(0)]] * 30
+        for side in surface_distances(first, second, tuple(spacing_mm)):
+            assert side.tolist() == pytest.approx(expected)
+
+
+def test_a_voxel_farther_along_one_axis_is_nearer_than_one_across_a_corner():
+    first, second = np.zeros((5, 5, 5), bool), np.zeros((5, 5, 5), bool)
+    first[0, 0, 0] = second[0, 0, 4] = second[3, 3, 3] = True
+    there, back = surface_distances(first, second, (1, 1, 1))
+    assert there.tolist() == [4]
+    assert back.tolist() == pytest.approx([4, np.sqrt(27)])
 
 
 def test_the_order_of_axes_in_memory_does_not_matter():
