@@ -9,6 +9,7 @@ from DABSegLib import links
 from panel_user import volumes_of
 
 from DABSegCore.labels import MODALITIES
+from DABSegCore.motion import SEVERITIES
 
 SHARP = [f"Ann_{modality}" for modality in MODALITIES]
 
@@ -108,3 +109,8 @@ def test_the_motion_of_one_patient_can_be_given_to_another(user, four, scene, a_
     assert user.volumes() == [f"Bob_{modality}_motion" for modality in MODALITIES]
     once, again = record_of("Ann_t2_motion"), record_of("Bob_t2_motion")
     assert once["modalities"]["t2"]["trajectory"] == again["modalities"]["t2"]["trajectory"]
+
+
+def test_the_levels_are_called_what_they_are_called_everywhere(user):
+    words = ", ".join(f"{number}: {level.name}" for number, level in SEVERITIES.items())
+    assert words in user.ui.severitySlider.toolTip
