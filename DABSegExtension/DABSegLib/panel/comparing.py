@@ -40,7 +40,7 @@ class ComparingSection(Section):
         shown = links.connected(segmentation, "input") if segmentation is not None else {}
         blurred = shown or {m: v for m, v in self.panel.volumes.chosen().items() if v is not None}
         rows = {"sharp": {}, "blurred": blurred}
-        sharp = self.panel.results.sharp_of(blurred)
+        sharp = self.panel.measuring.sharp_of(blurred)
         if sharp:  # those that were not blurred are sharp themselves
             rows["sharp"] = {**blurred, **sharp}
         if segmentation is not None:

@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 from DABSegLib import layout
 from DABSegLib.panel.comparing import ComparingSection
 from DABSegLib.panel.folder import FolderSection
+from DABSegLib.panel.measuring import MeasuringSection
 from DABSegLib.panel.motion import MotionSection
 from DABSegLib.panel.results import ResultsSection
 from DABSegLib.panel.runner import Runner
@@ -44,11 +45,12 @@ class Panel(VTKObservationMixin):
         self.motion = MotionSection(self)
         self.segmenting = SegmentingSection(self)
         self.results = ResultsSection(self)
+        self.measuring = MeasuringSection(self)
         self.comparing = ComparingSection(self)
         self.folder = FolderSection(self)
         self.sections = (
             *(self.torch, self.volumes, self.motion, self.segmenting),
-            *(self.results, self.comparing, self.folder),
+            *(self.results, self.measuring, self.comparing, self.folder),
         )
         self._removals = qt.QTimer()  # once for many nodes, and after the last is gone
         self._removals.setSingleShot(True)

@@ -1,4 +1,4 @@
-"""Results: segments, tables, 3-D view, difference maps, measures, hand-over and export."""
+"""Results: segments, tables, 3-D view, difference maps, hand-over and export."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from DABSegCore.errors import InputError
-from DABSegCore.labels import MODALITIES
 from DABSegLib import links, naming, segments, tables
 from DABSegLib.export import export_steps
 from DABSegLib.messages import fault_of_error
 from DABSegLib.panel.section import Section, go_to_tumour
-from DABSegLib.work import Inputs, maps_steps, score_steps
-from DABSegLib.work.runner import Steps
+from DABSegLib.work import Inputs, maps_steps
 
 if TYPE_CHECKING:
     from DABSegLib.panel.panel import Panel
@@ -45,7 +43,6 @@ class ResultsSection(Section):
         self.ui.differenceCheck.toggled.connect(self._show_difference)
         self.ui.editButton.clicked.connect(self._edit)
         self.ui.exportButton.clicked.connect(self._export)
-        self.ui.measureButton.clicked.connect(self._measure)
 
     @property
     def segmentation(self) -> Any | None:
@@ -58,27 +55,11 @@ class ResultsSection(Section):
         self.ui.resultsSection.collapsed = self.ui.compareSection.collapsed = False
         slicer.util.setSliceViewerLayers(background=inputs.volumes[inputs.reference], fit=True)
         go_to_tumour(self.panel.scene, result.segmentation)
-        truth = self.truth()
+        truth = self.panel.measuring.truth()
         if truth is not None:
             truth.SetDisplayVisibility(False)  # its colours are the same; the Data module shows it again
         self.panel.comparing.follow()
-        if self._can_measure():
-            self._measure()
-
-    def truth(self) -> Any | None:
-        """The reference segmentation that is picked, or else the one that came with the volumes."""
-        if self.parameters.truth is not None:
-            return self.parameters.truth
-        return links.truth_of(links.connected(self.segmentation, "input").values()) if self.segmentation else None
-
-    def sharp(self) -> dict[str, Any]:
-        """The volumes without motion by modality: those picked, or else those the inputs were blurred from."""
-        return self.sharp_of(links.connected(self.segmentation, "input")) if self.segmentation is not None else {}
-
-    def sharp_of(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """As `sharp`, of other volumes; one that was not blurred is not among them."""
-        found = {m: getattr(self.parameters, f"{m}Sharp") or links.sharp_of(inputs.get(m)) for m in MODALITIES}
-        return {m: volume for m, volume in found.items() if volume not in (None, inputs.get(m))}
+        self.panel.measuring.measure()
 
     def refresh(self) -> None:
         segmentation = self.segmentation
@@ -90,10 +71,7 @@ class ResultsSection(Section):
         if idle:  # they may have been deleted elsewhere, or not be made for some reason
             self._tick_difference(there and bool(links.connected(segmentation, "difference")))
         self.ui.editButton.enabled = there
-        self.ui.knownLabel.text = self._known()
-        self.ui.knownLabel.visible = there
-        for button, ready in ((self.ui.exportButton, there), (self.ui.measureButton, self._can_measure())):
-            button.enabled = self.runner.owns(button) or (idle and ready)
+        self.ui.exportButton.enabled = self.runner.owns(self.ui.exportButton) or (idle and there)
 
     def _tick_difference(self, on: bool) -> None:
         """Set the box without taking it for the user's wish."""
@@ -120,10 +98,10 @@ class ResultsSection(Section):
             return
         self._watch = segments.EditWatch(segmentation, self._edited)
         self._timer.start()
-        self._fill_tables()
+        self.fill_tables()
         self.ui.reportLabel.text = _about(links.report_of(segmentation))
 
-    def _fill_tables(self) -> None:
+    def fill_tables(self) -> None:
         """Write both tables from what is known of the segmentation, which may be any the user has picked."""
         segmentation = self.segmentation
         try:
@@ -153,7 +131,7 @@ class ResultsSection(Section):
 
     def _edited(self) -> None:
         """After an edit: new volumes, and no measures of what is no longer there."""
-        self._fill_tables()
+        self.fill_tables()
         self._show_surface(self.ui.surfaceCheck.checked)
 
     def _forget_old_scores(self, segmentation: Any) -> None:
@@ -188,51 +166,6 @@ class ResultsSection(Section):
         self.panel.comparing.follow()
         self.refresh()
 
-    def _can_measure(self) -> bool:
-        """Whether there is a truth to compare with."""
-        if self.segmentation is None:
-            return False
-        pairs = links.connected(self.segmentation, "pseudo-clear").keys() & self.sharp().keys()
-        return (self.truth() is not None or bool(pairs)) and self._reference() is not None
-
-    def _reference(self) -> Any | None:
-        """The volume on whose grid the segments are compared: the one they were made on, wherever that was."""
-        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-        return self.segmentation.GetNodeReference(links.REFERENCE) or self.segmentation.GetNodeReference(role)
-
-    def _known(self) -> str:
-        """What a measurement would compare with, where nothing else is picked."""
-        if self.segmentation is None:
-            return ""
-        truth, sharp = self.truth(), self.sharp()
-        words = [_("segments: {name}").format(name=truth.GetName())] if truth is not None else []
-        if sharp:
-            words.append(_("sharp volumes: {names}").format(names=", ".join(v.GetName() for v in sharp.values())))
-        return _("Compared with {what}.").format(what="; ".join(words)) if words else _("Nothing to compare with yet.")
-
-    def _measure(self, *_args: Any) -> None:
-        button = self.ui.measureButton
-        if not self.pressed(button):
-            return
-        segmentation = self.segmentation
-        steps = score_steps(
-            self.panel.scene,
-            segmentation,
-            self.truth(),
-            sharp=self.sharp(),
-            corrupted=links.connected(segmentation, "input"),
-            restored=links.connected(segmentation, "pseudo-clear"),
-            reference_node=self._reference(),
-            on_log=self.runner.log,
-        )
-        steps = _with_fingerprint(segmentation, steps)
-        self.runner.start(steps, button, lambda scores: self._measured(segmentation, scores), _("Measure"))
-
-    def _measured(self, segmentation: Any, scores: dict[str, Any]) -> None:
-        links.keep_scores(segmentation, scores)
-        if segmentation is self.segmentation:
-            self._fill_tables()
-
     def _edit(self, *_args: Any) -> None:
         """Open the segments in Segment Editor, over the volume on whose grid they are, free to overlap.
 
@@ -243,7 +176,7 @@ class ResultsSection(Section):
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(segmentation)
         editor.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
-        reference = self._reference()
+        reference = self.panel.measuring.reference()
         if reference is not None:
             editor.setSourceVolumeNode(reference)
 
@@ -259,12 +192,6 @@ class ResultsSection(Section):
     def _exported(self, paths: list[Path]) -> None:
         text = _("{count} files are in {folder}.")
         self.runner.say(text.format(count=len(paths), folder=paths[0].parent))
-
-
-def _with_fingerprint(segmentation: Any, steps: Steps[dict[str, Any]]) -> Steps[dict[str, Any]]:
-    """Measure, and note of what: segments may be edited while they are measured."""
-    measured = segments.fingerprint(segmentation)
-    return {**(yield from steps), "of": measured}
 
 
 def _region_row(name: str, volume_ml: float, scores: dict[str, Any]) -> tables.RegionRow:
