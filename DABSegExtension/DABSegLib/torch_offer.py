@@ -52,6 +52,11 @@ def explain() -> str:
     return " ".join(sentences)
 
 
+def can_install() -> bool:
+    """Whether `install` could do more than explain."""
+    return bool(_wrong_torch()) and _torch_utils() is not None and not _is_intel_mac()
+
+
 def install() -> str:
     """Let Slicer's extension PyTorch install PyTorch, after it has asked; waits for that, which may take minutes.
 

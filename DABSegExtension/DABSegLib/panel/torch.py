@@ -23,6 +23,7 @@ class TorchSection(Section):
         """See what is installed."""
         self.present = torch_offer.is_ready()
         self.ui.torchLabel.text = "" if self.present else torch_offer.explain()
+        self.ui.installTorchButton.visible = torch_offer.can_install()
         self.ui.torchFrame.visible = not self.present
 
     def _install(self, *_args: Any) -> None:
