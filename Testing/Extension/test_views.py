@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import slicer
 from heads import a_segmentation, a_tumour, rows_of
+from standins.mrml import fresh_scene
 from standins.view import BAR_PX
 from standins.views import GREY, Views
 
@@ -107,9 +109,25 @@ def test_a_surface_is_seen_in_a_3d_view(scene: Any, views: Views) -> None:
 def test_windows_that_are_closed_show_nothing_of_a_later_scene(scene: Any, views: Views) -> None:
     views.grab()
     views.close()
-    from standins.mrml import fresh_scene
-
     later = Views(fresh_scene(), (400, 300))
     assert later.grab().shape == (300, 400, 3)
     later.close()
     views.close()
+
+
+def test_scenes_that_were_shown_do_not_pile_up() -> None:
+    gone = []
+
+    def note(*_: Any) -> None:
+        gone.append("a scene")
+
+    for _ in range(4):
+        scene = fresh_scene()
+        scene.AddObserver("DeleteEvent", note)
+        shown = Views(scene, (400, 300))
+        lay_out(shown, NODE.SlicerLayoutFourUpView)
+        shown.grab()
+        shown.close()
+        del scene, shown
+        gc.collect()
+    assert len(gone) == 3, "all but the one that is the application's"

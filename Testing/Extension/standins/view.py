@@ -50,6 +50,7 @@ class _View:
             if not factory.IsDisplayableManagerRegistered(name):
                 factory.RegisterDisplayableManager(name)
         self.group = factory.InstantiateDisplayableManagers(self.renderer)
+        self.group.UnRegister(None)  # made for us, it was counted once; Python has counted it again
         self.group.SetMRMLDisplayableNode(node)
 
     def _before_managers(self, application: Any) -> None:
