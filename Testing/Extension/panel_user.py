@@ -80,6 +80,11 @@ class User:
         self.settle()
         return self.reads("messageLabel")
 
+    def stops(self, name: str) -> str:
+        """Press the button of what runs, not as fast as in a double click; returns the message."""
+        self.until(lambda: not self.panel.runner.is_new)
+        return self.presses_and_waits(name)
+
     def choose(self, name: str, text: str) -> None:
         """Choose what a combo box or a node selector lists under a text."""
         widget = getattr(self.ui, name)

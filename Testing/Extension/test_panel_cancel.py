@@ -42,6 +42,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "temporary"
     root.mkdir()
     monkeypatch.setattr(scratch, "temporary_root", lambda: root)
+    monkeypatch.setattr("DABSegLib.panel.runner.DOUBLE_CLICK_S", 0.0)
     return root
 
 
@@ -77,6 +78,14 @@ def test_cancelled_nothing_has_happened(ready, scene, temporary, tmp_path, butto
     assert (children(), list(temporary.iterdir())) == (set(), [])
     assert [path for path in tmp_path.rglob("*.tmp*") if path.is_file()] == []
     assert all(ready.can(name) for name in CAPTIONS), "everything can be begun anew"
+
+
+def test_a_double_click_starts_and_does_not_cancel(ready, monkeypatch):
+    monkeypatch.setattr("DABSegLib.panel.runner.DOUBLE_CLICK_S", 0.5)
+    ready.press("simulateButton")
+    ready.press("simulateButton")
+    ready.until(lambda: not ready.busy)
+    assert "blurred volumes are chosen" in ready.reads("messageLabel")
 
 
 def test_after_a_cancel_apply_works(ready, scene):

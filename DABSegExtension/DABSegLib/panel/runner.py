@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -15,6 +16,9 @@ from DABSegLib.work import Status, Work
 
 POLL_MS = 50
 """Between looks at a child process; a hundredth of a core, and quick enough for an eye."""
+
+DOUBLE_CLICK_S = 0.5
+"""A press that comes as soon after another was not meant to undo it."""
 
 
 class Runner:
@@ -32,6 +36,7 @@ class Runner:
         self._on_done: Callable[[Any], None] | None = None
         self._button: Any = None
         self._caption = ""
+        self._begun_s = 0.0
         self._lines: list[str] = []
         self._notes: list[str] = []
         self._timer = qt.QTimer()
@@ -52,6 +57,11 @@ class Runner:
         """Whether what is being done was started by a button, which stops it now."""
         return self.busy and button is not None and self._button is button
 
+    @property
+    def is_new(self) -> bool:
+        """Whether what is being done was begun so lately that another press is the second of a double click."""
+        return self.busy and time.monotonic() - self._begun_s < DOUBLE_CLICK_S
+
     def start(
         self, steps: Generator[Status, None, Any], button: Any | None, on_done: Callable[[Any], None], title: str
     ) -> None:
@@ -70,6 +80,7 @@ class Runner:
         self._ui.logText.setPlainText("")
         self.say("")
         self.log("info", title)
+        self._begun_s = time.monotonic()
         self._work, self._on_done, self._button = Work(steps), on_done, button
         if button is not None:
             self._caption, button.text = button.text, _("Cancel")
@@ -106,6 +117,10 @@ class Runner:
         self._ui.messageLabel.text = rich_text
         self._ui.messageLabel.visible = bool(rich_text)
         self._ui.logButton.visible = self._ui.copyLogButton.visible = bool(self._lines)
+
+    def conclude(self, rich_text: str) -> None:
+        """Show what came of a work, below its warnings."""
+        self.say("<br>".join([*self._notes, rich_text]))
 
     def fail(self, fault: Fault) -> None:
         """Show what went wrong and what helps; the log is a click away."""

@@ -45,9 +45,13 @@ class Section:
         return not self.runner.busy or self.runner.owns(button)
 
     def pressed(self, button: Any) -> bool:
-        """Whether a press is meant to start something; if not, it has stopped what that button had started."""
+        """Whether a press is meant to start something; if not, it has stopped what that button had started.
+
+        The second press of a double click does neither.
+        """
         if self.runner.owns(button):
-            self.runner.cancel()
+            if not self.runner.is_new:
+                self.runner.cancel()
             return False
         return not self.runner.busy
 
