@@ -21,13 +21,13 @@ from DABSegCore.nifti import decode_nifti, encode_header
 from DABSegLib import links, segments
 from DABSegLib.bridge import pieces, write_volume_steps
 from DABSegLib.geometry import as_volume
-from DABSegLib.work.runner import Status, Steps
+from DABSegLib.work.runner import OnLog, Status, Steps
 
 PIECE_BYTES = 1 << 20
 """Compressed between two looks at the event loop: some 20 ms."""
 
 
-def export_steps(segmentation: Any, folder: Path) -> Steps[list[Path]]:
+def export_steps(segmentation: Any, folder: Path, on_log: OnLog = lambda level, line: None) -> Steps[list[Path]]:
     """Write a segmentation and its volumes into a folder.
 
     `<case>_seg.nii.gz` is a BraTS label map of the segments as they are now, edits included; where segments are not
@@ -37,12 +37,13 @@ def export_steps(segmentation: Any, folder: Path) -> Steps[list[Path]]:
     Args:
         segmentation: A segmentation made here.
         folder: Where to; files of these names are replaced.
+        on_log: Told which region the label map lacks, as its segment was deleted or renamed.
 
     Returns:
         The files.
 
     Raises:
-        InputError: If its volumes are gone from the scene or the folder cannot be written.
+        InputError: If its volumes are gone from the scene, no segment is a region, or the folder cannot be written.
     """
     reference = segmentation.GetNodeReference(links.REFERENCE)
     if reference is None:
@@ -51,6 +52,7 @@ def export_steps(segmentation: Any, folder: Path) -> Steps[list[Path]]:
             "save it in the Segmentations module",
             code="no-reference",
         )
+    _look_for_regions(segmentation, on_log)
     name = _file_name(segmentation.GetName())
     written = []
     make_folder(folder)
@@ -72,6 +74,20 @@ def export_steps(segmentation: Any, folder: Path) -> Steps[list[Path]]:
     write_bytes(folder / f"{name}_regions.csv", _csv(segments.volumes_ml(segmentation)))
     write_bytes(folder / f"{name}_report.json", json.dumps(links.report_of(segmentation), indent=2).encode())
     return [*written, folder / f"{name}_regions.csv", folder / f"{name}_report.json"]
+
+
+def _look_for_regions(segmentation: Any, on_log: OnLog) -> None:
+    """Say what the label map will lack, and refuse to write one of nothing."""
+    inner = segmentation.GetSegmentation()
+    absent = [region for region in REGIONS if not inner.GetSegmentIdBySegmentName(region)]
+    if len(absent) == len(REGIONS):
+        raise InputError(
+            f'"{segmentation.GetName()}" has no segment named {", ".join(REGIONS)}, but these make the label map; '
+            "rename its segments, or save it in the Segmentations module",
+            code="no-regions",
+        )
+    for region in absent:
+        on_log("warning", f"no segment is named {region}, so the label map has none; rename the one that is {region}")
 
 
 def _told(steps: Iterator[Any], fraction: float) -> Any:

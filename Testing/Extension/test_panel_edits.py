@@ -136,6 +136,20 @@ def test_what_is_exported_is_what_is_on_screen(finished, reference, tmp_path):
     assert [row.split(",")[0] for row in rows[1:]] == list(REGIONS)
 
 
+def test_a_region_that_was_renamed_is_missed_in_the_export(finished, tmp_path):
+    segmentation = finished.parameters.segmentation.GetSegmentation()
+    segmentation.GetSegment("ET").SetName("Enhancing")
+    dialogs.answers.append(str(tmp_path / "<results>"))
+    message = finished.presses_and_waits("exportButton")
+    assert "Note: no segment is named ET, so the label map has none" in message
+    assert message.endswith(f"7 files are in {tmp_path / '<results>'}.")
+    for name in ("TC", "WT"):
+        segmentation.RemoveSegment(segmentation.GetSegmentIdBySegmentName(name))
+    dialogs.answers.append(str(tmp_path / "none"))
+    assert "no segment named ET, TC, WT" in finished.presses_and_waits("exportButton")
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_export_that_nobody_wants_writes_nothing(finished):
     dialogs.answers.append("")
     finished.press("exportButton")

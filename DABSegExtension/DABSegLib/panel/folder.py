@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,5 +62,5 @@ class FolderSection(Section):
     def _done(self, result: Any) -> None:
         done = result.cases - result.failures
         text = _("{done} of {cases} cases are done; results and summary.csv are in {out}.")
-        words = text.format(done=done, cases=result.cases, out=result.out)
+        words = text.format(done=done, cases=result.cases, out=html.escape(str(result.out)))
         self.runner.say(words if not result.failures else words + " " + _("The log says what failed."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,12 +187,12 @@ class ResultsSection(Section):
             return
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for the results"))
         if folder:
-            steps = export_steps(self.segmentation, Path(folder))
+            steps = export_steps(self.segmentation, Path(folder), self.runner.log)
             self.runner.start(steps, button, self._exported, _("Export"))
 
     def _exported(self, paths: list[Path]) -> None:
         text = _("{count} files are in {folder}.")
-        self.runner.say(text.format(count=len(paths), folder=paths[0].parent))
+        self.runner.conclude(text.format(count=len(paths), folder=html.escape(str(paths[0].parent))))
 
 
 def _region_row(name: str, volume_ml: float, scores: dict[str, Any]) -> tables.RegionRow:
