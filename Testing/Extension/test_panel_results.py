@@ -114,6 +114,19 @@ def test_another_patient_is_not_measured_against_the_truth_of_the_first(finished
     assert float(finished.table("regionTable")[2][2]) > 0.8, "it is the same head, and the user has said so"
 
 
+def test_only_outlines_of_the_result_that_is_picked_are_seen(finished, scene):
+    first, truth = segmentation_of(finished), slicer.util.getNode("Virtual_003 truth")
+    truth.SetDisplayVisibility(True)
+    finished.presses_and_waits("applyButton")
+    second = segmentation_of(finished)
+    assert [node.GetDisplayVisibility() for node in (first, second, truth)] == [0, 1, 0]
+    finished.choose("segmentationSelector", first.GetName())
+    assert [node.GetDisplayVisibility() for node in (first, second)] == [1, 0]
+    truth.SetDisplayVisibility(True)
+    finished.choose("segmentationSelector", truth.GetName())
+    assert [node.GetDisplayVisibility() for node in (first, second, truth)] == [0, 0, 1]
+
+
 def test_what_was_picked_by_hand_to_measure_against_is_of_one_patient(user, a_small_patient, scene):
     first = a_patient(scene)
     user.until(lambda: user.volumes()[0] == "Virtual_003_t1")

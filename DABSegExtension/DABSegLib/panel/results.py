@@ -60,12 +60,16 @@ class ResultsSection(Section):
         if truth is not None:
             truth.SetDisplayVisibility(False)  # its colours are the same; the Data module shows it again
         self.panel.comparing.follow()
+        self._hide_others()
         self.panel.measuring.measure()
 
     def refresh(self) -> None:
         segmentation = self.segmentation
         if segmentation is not self._shown:
+            was_another = self._shown is not NOT_YET
             self._show(segmentation)
+            if was_another:  # else a scene was opened, and is to look as it was saved
+                self._hide_others()
         there, idle = segmentation is not None, not self.runner.busy
         self.ui.surfaceCheck.enabled = there
         self.ui.differenceCheck.enabled = idle and there and bool(links.connected(segmentation, "pseudo-clear"))
@@ -73,6 +77,12 @@ class ResultsSection(Section):
             self._tick_difference(there and bool(links.connected(segmentation, "difference")))
         self.ui.editButton.enabled = there
         self.ui.exportButton.enabled = self.runner.owns(self.ui.exportButton) or (idle and there)
+
+    def _hide_others(self) -> None:
+        """Show the outlines of the result that is picked and of no other: all have the same colours."""
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", self.panel.scene):
+            if links.report_of(node):
+                node.SetDisplayVisibility(node is self.segmentation)
 
     def _tick_difference(self, on: bool) -> None:
         """Set the box without taking it for the user's wish."""
