@@ -111,6 +111,19 @@ def test_another_layout_chosen_in_the_toolbar_ends_it(side_by_side):
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
 
 
+def test_another_result_that_is_picked_is_compared(side_by_side, scene):
+    first = side_by_side.parameters.segmentation
+    side_by_side.presses_and_waits("applyButton")
+    second = side_by_side.parameters.segmentation
+    for segmentation in (second, first, second):
+        side_by_side.choose("segmentationSelector", segmentation.GetName())
+        shown = side_by_side.panel.comparing._comparison
+        assert shown.segmentation is segmentation
+        assert shown.rows["pseudo-clear"] == links.connected(segmentation, "pseudo-clear")
+    side_by_side.press("compareButton")
+    assert [node.GetDisplayVisibility() for node in (first, second)] == [0, 1]
+
+
 def test_without_results_the_volumes_are_compared(user, scene, a_small_patient):
     volumes_of(scene, a_small_patient, "Ann")
     user.until(lambda: user.can("compareButton"))

@@ -59,8 +59,6 @@ class ResultsSection(Section):
         truth = self.panel.measuring.truth()
         if truth is not None:
             truth.SetDisplayVisibility(False)  # its colours are the same; the Data module shows it again
-        self.panel.comparing.follow()
-        self._hide_others()
         self.panel.measuring.measure()
 
     def refresh(self) -> None:
@@ -69,7 +67,7 @@ class ResultsSection(Section):
             was_another = self._shown is not NOT_YET
             self._show(segmentation)
             if was_another:  # else a scene was opened, and is to look as it was saved
-                self._hide_others()
+                self._show_alone(segmentation)
         there, idle = segmentation is not None, not self.runner.busy
         self.ui.surfaceCheck.enabled = there
         self.ui.differenceCheck.enabled = idle and there and bool(links.connected(segmentation, "pseudo-clear"))
@@ -78,11 +76,14 @@ class ResultsSection(Section):
         self.ui.editButton.enabled = there
         self.ui.exportButton.enabled = self.runner.owns(self.ui.exportButton) or (idle and there)
 
-    def _hide_others(self) -> None:
+    def _show_alone(self, segmentation: Any | None) -> None:
         """Show the outlines of the result that is picked and of no other: all have the same colours."""
+        if segmentation is not None:  # else one may be about to leave the scene
+            segmentation.SetDisplayVisibility(True)
+            self.panel.comparing.follow()
         for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", self.panel.scene):
-            if links.report_of(node):
-                node.SetDisplayVisibility(node is self.segmentation)
+            if links.report_of(node) and node is not segmentation:
+                node.SetDisplayVisibility(False)
 
     def _tick_difference(self, on: bool) -> None:
         """Set the box without taking it for the user's wish."""
