@@ -90,6 +90,17 @@ def test_one_that_is_missing_is_named(user, four, modality):
     assert user.can("applyButton")
 
 
+def test_a_name_without_end_does_not_widen_the_panel(user, four):
+    whole = user.widget.parent
+    whole.show()
+    width = whole.minimumSizeHint().width()
+    four["t1"].SetName("t1_" + 200 * "a")
+    user.choose("t1ceSelector", four["t1"].GetName())
+    user.waits(0.1)  # the layout follows from the event loop
+    assert four["t1"].GetName() in user.reads("findingsLabel")
+    assert whole.minimumSizeHint().width() == width
+
+
 def test_one_picked_twice_stops(user, four):
     user.choose("t2Selector", "Ann_t1")
     assert '"Ann_t1" is chosen for T1 and T2' in user.reads("findingsLabel")
