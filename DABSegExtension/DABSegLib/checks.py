@@ -18,10 +18,10 @@ from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.preprocess import BRAIN_EXTENT_MM
 from DABSegCore.volume import Volume, overlap, same_grid
-from DABSegLib.geometry import as_volume, local_affine, voxels
-from DABSegLib.links import KIND
 from DABSegLib.naming import TITLES
-from DABSegLib.summary import Summary, summary_steps
+from DABSegLib.nodes.geometry import as_volume, local_affine, voxels
+from DABSegLib.nodes.links import KIND
+from DABSegLib.nodes.summary import Summary, summary_steps
 
 Volumes = Mapping[str, Any]
 """Modality -> volume node, or None where none is picked."""

@@ -18,9 +18,9 @@ from DABSegCore.errors import InputError
 from DABSegCore.files import make_folder, read_bytes, replacing, write_bytes
 from DABSegCore.labels import REGIONS, labels_from_regions
 from DABSegCore.nifti import decode_nifti, encode_header
-from DABSegLib import links, segments
-from DABSegLib.bridge import pieces, write_volume_steps
-from DABSegLib.geometry import as_volume
+from DABSegLib.nodes import links, segments
+from DABSegLib.nodes.bridge import pieces, write_volume_steps
+from DABSegLib.nodes.geometry import as_volume
 from DABSegLib.work.runner import OnLog, Status, Steps
 
 PIECE_BYTES = 1 << 20

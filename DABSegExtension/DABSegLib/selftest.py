@@ -8,7 +8,8 @@ from typing import Any
 import slicer
 
 from DABSegCore.labels import MODALITIES, REGIONS
-from DABSegLib import segments, torch_offer
+from DABSegLib import torch_offer
+from DABSegLib.nodes import segments
 from DABSegLib.work import Inputs, Work, run_to_end, sample_steps, score_steps, segment_steps, simulate_steps
 
 SEED, SHAPE, SPACING_MM = 5, (54, 64, 56), 3.0

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import bridge
+from DABSegLib.nodes import bridge
 from nodes import a_marker, a_transform, a_volume_node, an_affine, finish, marker_place, node_ids
 
 from DABSegCore.cases import case_from_paths, load_case

@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import checks, summary
+from DABSegLib import checks
 from DABSegLib.naming import TITLES
+from DABSegLib.nodes import summary
 from nodes import a_transform, a_volume_node, a_warp, an_affine, finish
 
 from DABSegCore.cases import case_from_paths, load_case
@@ -257,7 +258,7 @@ def test_a_closer_look_at_what_has_no_voxels_passes_it_over(scene, volumes):
 def test_pieces_tell_the_same_as_the_whole(volumes, monkeypatch):
     whole = [finish(summary.summary_steps(node)) for node in volumes.values()]
     summary._KNOWN.clear()
-    monkeypatch.setattr("DABSegLib.bridge.PIECE_BYTES", 3 * 32 * 34 * 8)
+    monkeypatch.setattr("DABSegLib.nodes.bridge.PIECE_BYTES", 3 * 32 * 34 * 8)
     for node, told in zip(volumes.values(), whole, strict=True):
         steps = summary.summary_steps(node)
         assert sum(1 for _ in steps) == 10

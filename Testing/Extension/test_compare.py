@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import layout
-from DABSegLib.compare import Comparison
-from DABSegLib.geometry import local_affine
+from DABSegLib.nodes.geometry import local_affine
+from DABSegLib.views import layout
+from DABSegLib.views.compare import Comparison
 from heads import a_head, a_segmentation, a_tumour, rows_of
 from nodes import a_matrix, a_transform, a_volume_node, an_affine
 from standins.view import BAR_PX

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from a_scene_of import OBLIQUE, a_transform, a_volume, finish
-from DABSegLib.difference import add_difference, colour_node, difference_steps, window_steps
+from DABSegLib.nodes.difference import add_difference, colour_node, difference_steps, window_steps
 from standins.mrml import fresh_scene, load_scene, save_scene
 from vtk.util.numpy_support import vtk_to_numpy
 

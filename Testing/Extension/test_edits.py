@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import slicer
 from a_scene_of import a_segmentation, a_transform, a_volume
-from DABSegLib.edits import PATIENCE_S, QUIET_S
-from DABSegLib.segments import EditWatch
+from DABSegLib.nodes.edits import PATIENCE_S, QUIET_S
+from DABSegLib.nodes.segments import EditWatch
 
 MASK = np.arange(4 * 5 * 6).reshape(4, 5, 6) % 3 == 0
 

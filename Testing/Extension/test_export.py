@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import slicer
 from a_scene_of import LEFT_HANDED, a_segmentation, a_volume, finish
-from DABSegLib import links
 from DABSegLib.export import export_steps
+from DABSegLib.nodes import links
 
 from DABSegCore.errors import InputError
 from DABSegCore.volume import read_labels

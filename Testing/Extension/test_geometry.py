@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from DABSegLib import geometry
+from DABSegLib.nodes import geometry
 from nodes import a_transform, a_volume_node, a_warp, an_affine, roi_node
 
 from DABSegCore.errors import InputError

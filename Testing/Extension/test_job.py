@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from DABSegLib import home, process_tree, scratch
-from DABSegLib.job import Job
+from DABSegLib import home
+from DABSegLib.process import process_tree, scratch
+from DABSegLib.process.job import Job
 
 HERE = Path(__file__).parent
 on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals: a process there is killed at once")
@@ -161,7 +162,7 @@ def test_a_job_is_less_urgent_than_the_window(job):
 @on_posix
 def test_a_job_ends_when_its_parent_is_killed(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from DABSegLib.job import Job\n"
+        "import sys, time; from pathlib import Path; from DABSegLib.process.job import Job\n"
         "child = Job(['fake_child', 'tidy'], Path(sys.argv[1]))\n"
         "while not child.poll(): time.sleep(0.01)\n"
         "print(child.pid, flush=True); time.sleep(60)"

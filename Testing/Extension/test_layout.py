@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 import slicer
-from DABSegLib import layout
+from DABSegLib.views import layout
 from standins.mrml import fresh_scene
 from standins.views import Views
 

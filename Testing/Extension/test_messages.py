@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from DABSegLib.messages import Fault, fault_of_bug, fault_of_child, fault_of_error, readable
+from DABSegLib.process.messages import Fault, fault_of_bug, fault_of_child, fault_of_error, readable
 
 from DABSegCore.errors import InputError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from DABSegLib.bridge import world_affine
-from DABSegLib.job import Job
+from DABSegLib.nodes.bridge import world_affine
+from DABSegLib.process.job import Job
 from DABSegLib.work import follow
 from panel_user import User, look_of, volumes_of
 from PySide6 import QtCore

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import slicer
-from DABSegLib import scratch
+from DABSegLib.process import scratch
 from panel_user import a_patient, look_of, type_path
 from standins import dialogs
 from standins.application import close_module, open_module

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import layout, links
-from DABSegLib.regions import TUMOUR_REGIONS
+from DABSegLib.nodes import links
+from DABSegLib.nodes.regions import TUMOUR_REGIONS
+from DABSegLib.views import layout
 from panel_user import volumes_of
 
 from DABSegCore.labels import MODALITIES

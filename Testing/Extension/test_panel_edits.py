@@ -7,8 +7,8 @@ import types
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import links, segments
-from DABSegLib.bridge import world_affine
+from DABSegLib.nodes import links, segments
+from DABSegLib.nodes.bridge import world_affine
 from panel_user import edit
 from standins import dialogs
 from standins.processes import children

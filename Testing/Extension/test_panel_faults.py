@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from DABSegLib import bridge, scratch
-from DABSegLib.job import Job
+from DABSegLib.nodes import bridge
+from DABSegLib.process import scratch
+from DABSegLib.process.job import Job
 from DABSegLib.work import follow
 from nodes import roi_node
 from panel_user import look_of, type_path, volumes_of

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from DABSegLib.job import Job
+from DABSegLib.process.job import Job
 from DABSegLib.work import follow
 from panel_user import look_of, type_path
 from standins import dialogs

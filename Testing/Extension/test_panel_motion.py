@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import links
+from DABSegLib.nodes import links
 from panel_user import volumes_of
 
 from DABSegCore.labels import MODALITIES

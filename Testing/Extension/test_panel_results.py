@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import links, segments
+from DABSegLib.nodes import links, segments
 from nodes import a_warp
 from panel_user import a_patient, volumes_of
 
 from DABSegCore.labels import MODALITIES, REGIONS
 
-HEADS = ["Region", "Volume (ml)", "Dice", "HD95 (mm)", "Reference (ml)"]
+HEADS = ["Region", "Volume (ml)", "Dice", "HD95 (mm)", "True (ml)"]
 BLURRED = [f"Virtual_003_{modality}_motion" for modality in MODALITIES]
 
 
@@ -143,6 +143,19 @@ def test_what_was_picked_by_hand_to_measure_against_is_of_one_patient(user, a_sm
     user.choose("t1Selector", "Virtual_003_t1")
     user.choose("t1Selector", "Ann_t1")
     assert user.parameters.truth is first.truth, "picked for this patient, whose volumes were looked through"
+
+
+def test_a_volume_that_changes_meanwhile_is_told(user, scene):
+    sample = a_patient(scene)
+    user.until(lambda: user.can("applyButton"))
+    user.press("applyButton")
+    user.until(lambda: user.reads("statusLabel").startswith("Restoring"))
+    slicer.util.arrayFromVolume(sample.volumes["t2"])[:] *= 2
+    slicer.util.arrayFromVolumeModified(sample.volumes["t2"])
+    user.until(lambda: not user.busy)
+    assert '"Virtual_003_t2" changed while this was computed' in user.reads("messageLabel"), (
+        "measuring goes on from there"
+    )
 
 
 def test_sharp_volumes_can_be_picked(finished):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from DABSegLib import layout, links
+from DABSegLib.nodes import links
+from DABSegLib.views import layout
 from panel_user import User, type_path
 from standins.application import close_module, open_module
 from standins.mrml import fresh_scene, load_scene, save_scene

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from DABSegLib import bridge, links, scratch, segments
+from DABSegLib.nodes import bridge, links, segments
+from DABSegLib.process import scratch
 from DABSegLib.work import (
     Inputs,
     Work,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import slicer
-from DABSegLib.regions import TUMOUR_REGIONS, terminology
+from DABSegLib.nodes.regions import TUMOUR_REGIONS, terminology
 
 from DABSegCore.labels import REGIONS
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from a_scene_of import LEFT_HANDED, OBLIQUE, finish
-from DABSegLib.resample import resample_steps
+from DABSegLib.nodes.resample import resample_steps
 
 from DABSegCore.volume import Volume, resample
 

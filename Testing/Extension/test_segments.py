@@ -10,7 +10,7 @@ import pytest
 import slicer
 import vtk
 from a_scene_of import LEFT_HANDED, OBLIQUE, a_bending_transform, a_segmentation, a_transform, a_volume, finish
-from DABSegLib.segments import (
+from DABSegLib.nodes.segments import (
     add_segmentation,
     fingerprint,
     segmentation_steps,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from DABSegLib.sights import head_corners, look, widest_mm
+from DABSegLib.views.sights import head_corners, look, widest_mm
 from heads import a_segmentation
 from nodes import a_transform, a_volume_node, a_warp
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import slicer
-from DABSegLib.tables import ImageRow, RegionRow, image_rows, image_table, region_rows, region_table
+from DABSegLib.nodes.tables import ImageRow, RegionRow, image_rows, image_table, region_rows, region_table
 from standins.mrml import fresh_scene, load_scene, save_scene
 
 ROWS = [
@@ -29,7 +29,7 @@ def test_a_region_table_shows_what_is_known(scene: Any) -> None:
     node = region_table(scene, None, ROWS, "Virtual_005 regions")
     assert node.GetName() == "Virtual_005 regions"
     assert texts(node) == [
-        ["Region", "Volume (ml)", "Dice", "HD95 (mm)", "Reference (ml)"],
+        ["Region", "Volume (ml)", "Dice", "HD95 (mm)", "True (ml)"],
         ["ET", "10.96", "0.913", "2.24", "11.50"],
         ["TC", "14.40", "", "", ""],
         ["cyst", "0.00", "", "", ""],

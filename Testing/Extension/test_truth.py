@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from a_scene_of import LEFT_HANDED, OBLIQUE, a_segmentation, a_transform, a_volume, finish
-from DABSegLib.truth import masks_steps
+from DABSegLib.nodes.truth import masks_steps
 
 from DABSegCore.errors import InputError
 from DABSegCore.volume import read_volume

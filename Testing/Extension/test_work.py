@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from DABSegLib import bridge, links, scratch, segments
-from DABSegLib.job import Job
+from DABSegLib.nodes import bridge, links, segments
+from DABSegLib.process import scratch
+from DABSegLib.process.job import Job
 from DABSegLib.work import Inputs, Status, Work, folder_command, follow, run_to_end, segment_steps
 from nodes import a_transform, a_volume_node, an_affine
 from test_job import lives, until

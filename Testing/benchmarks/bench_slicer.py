@@ -238,7 +238,7 @@ def _refresh(panel: Any, times: Times) -> None:
 
 def _bare(panel: Any, times: Times, folder: Path) -> None:
     """The same case by the command alone, with its ordinary options: .nii.gz and a picture."""
-    from DABSegLib.bridge import write_volume_steps
+    from DABSegLib.nodes.bridge import write_volume_steps
 
     case = folder / "Bare"
     case.mkdir(parents=True)

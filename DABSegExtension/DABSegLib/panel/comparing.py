@@ -10,10 +10,10 @@ from slicer.i18n import tr as _
 
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
-from DABSegLib import links
-from DABSegLib.compare import ORIENTATIONS, Comparison
-from DABSegLib.messages import fault_of_error
+from DABSegLib.nodes import links
 from DABSegLib.panel.section import Section
+from DABSegLib.process.messages import fault_of_error
+from DABSegLib.views.compare import ORIENTATIONS, Comparison
 
 if TYPE_CHECKING:
     from DABSegLib.panel.panel import Panel

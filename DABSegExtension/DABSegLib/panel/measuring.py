@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from DABSegCore.labels import MODALITIES
-from DABSegLib import links, segments
+from DABSegLib.nodes import links, segments
 from DABSegLib.panel.section import Section
 from DABSegLib.work import score_steps
 from DABSegLib.work.runner import Steps
@@ -99,8 +99,12 @@ class MeasuringSection(Section):
             words.append(_("sharp volumes: {names}").format(names=", ".join(v.GetName() for v in sharp.values())))
         return _("Compared with {what}.").format(what="; ".join(words)) if words else _("Nothing to compare with yet.")
 
-    def measure(self, *_args: Any) -> None:
-        """Compare what can be compared; pressed while it does, stop."""
+    def measure(self, *_args: Any, goes_on: bool = False) -> None:
+        """Compare what can be compared; pressed while it does, stop.
+
+        Args:
+            goes_on: By itself, after Apply.
+        """
         button = self.ui.measureButton
         if not self.pressed(button) or not self.is_possible():
             return
@@ -116,7 +120,7 @@ class MeasuringSection(Section):
             on_log=self.runner.log,
         )
         steps = _with_fingerprint(segmentation, steps)
-        self.runner.start(steps, button, lambda scores: self._measured(segmentation, scores), _("Measure"))
+        self.runner.start(steps, button, lambda scores: self._measured(segmentation, scores), _("Measure"), goes_on)
 
     def _measured(self, segmentation: Any, scores: dict[str, Any]) -> None:
         links.keep_scores(segmentation, scores)

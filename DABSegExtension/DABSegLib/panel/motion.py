@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from DABSegCore.labels import MODALITIES
-from DABSegLib import links
+from DABSegLib.nodes import links
 from DABSegLib.panel.section import Section
 from DABSegLib.work import Inputs, simulate_steps
 

@@ -9,7 +9,6 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from DABSegLib import layout
 from DABSegLib.panel.comparing import ComparingSection
 from DABSegLib.panel.folder import FolderSection
 from DABSegLib.panel.measuring import MeasuringSection
@@ -19,6 +18,7 @@ from DABSegLib.panel.runner import Runner
 from DABSegLib.panel.segmenting import SegmentingSection
 from DABSegLib.panel.torch import TorchSection
 from DABSegLib.panel.volumes import VolumesSection
+from DABSegLib.views import layout
 
 
 class Panel(VTKObservationMixin):

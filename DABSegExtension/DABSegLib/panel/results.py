@@ -12,10 +12,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from DABSegCore.errors import InputError
-from DABSegLib import links, naming, segments, tables
+from DABSegLib import naming
 from DABSegLib.export import export_steps
-from DABSegLib.messages import fault_of_error
+from DABSegLib.nodes import links, segments, tables
 from DABSegLib.panel.section import Section, go_to_tumour
+from DABSegLib.process.messages import fault_of_error
 from DABSegLib.work import Inputs, maps_steps
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class ResultsSection(Section):
         truth = self.panel.measuring.truth()
         if truth is not None:
             truth.SetDisplayVisibility(False)  # its colours are the same; the Data module shows it again
-        self.panel.measuring.measure()
+        self.panel.measuring.measure(goes_on=True)
 
     def refresh(self) -> None:
         segmentation = self.segmentation

@@ -11,7 +11,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from DABSegLib.messages import Fault
+from DABSegLib.process.messages import Fault
 from DABSegLib.work import Status, Work
 
 POLL_MS = 50
@@ -63,7 +63,12 @@ class Runner:
         return self.busy and time.monotonic() - self._begun_s < DOUBLE_CLICK_S
 
     def start(
-        self, steps: Generator[Status, None, Any], button: Any | None, on_done: Callable[[Any], None], title: str
+        self,
+        steps: Generator[Status, None, Any],
+        button: Any | None,
+        on_done: Callable[[Any], None],
+        title: str,
+        goes_on: bool = False,
     ) -> None:
         """Begin a work.
 
@@ -72,13 +77,12 @@ class Runner:
             button: The button that was pressed; until the end it says Cancel. None for what takes a second only.
             on_done: Called with the result when all went well.
             title: First line in the log.
+            goes_on: It follows by itself from the work before, whose notes are to stay.
         """
         if self.busy:
             raise RuntimeError("one work at a time; the buttons of the others are disabled meanwhile")
-        self._lines.clear()
-        self._notes.clear()
-        self._ui.logText.setPlainText("")
-        self.say("")
+        if not goes_on:
+            self._forget()
         self.log("info", title)
         self._begun_s = time.monotonic()
         self._work, self._on_done, self._button = Work(steps), on_done, button
@@ -88,6 +92,13 @@ class Runner:
         self._show(Status(_("Starting"), None, None, True))
         self._timer.start(0)
         self._on_change()
+
+    def _forget(self) -> None:
+        """Begin a new log."""
+        self._lines.clear()
+        self._notes.clear()
+        self._ui.logText.setPlainText("")
+        self.say("")
 
     def cancel(self) -> None:
         """Stop what is being done, which is over when its process has ended; the scene is as it was before."""
@@ -109,7 +120,8 @@ class Runner:
         self._lines.append(line)
         self._ui.logText.appendPlainText(line)
         if level == "warning":
-            self._notes.append(_("Note: {text}").format(text=html.escape(text)))
+            note = _("Note: {text}").format(text=html.escape(text))
+            self._notes += [note] if note not in self._notes else []
             self.say("<br>".join(self._notes))
 
     def say(self, rich_text: str) -> None:

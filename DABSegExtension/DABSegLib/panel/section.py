@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from DABSegLib import segments
+from DABSegLib.nodes import segments
 
 if TYPE_CHECKING:
     from DABSegLib.panel.panel import Panel

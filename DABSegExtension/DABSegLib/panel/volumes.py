@@ -11,7 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from DABSegCore.labels import MODALITIES
-from DABSegLib import checks, links, naming
+from DABSegLib import checks, naming
+from DABSegLib.nodes import links
 from DABSegLib.panel.section import Section, go_to_tumour
 from DABSegLib.work import Inputs, sample_steps
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from DABSegCore.errors import InputError
-from DABSegLib.bridge import write_volume_steps
-from DABSegLib.messages import Failure
 from DABSegLib.naming import TITLES
-from DABSegLib.scratch import scratch_folder
+from DABSegLib.nodes.bridge import write_volume_steps
+from DABSegLib.process.messages import Failure
+from DABSegLib.process.scratch import scratch_folder
 from DABSegLib.work.follow import START
 from DABSegLib.work.runner import Status, Steps
 

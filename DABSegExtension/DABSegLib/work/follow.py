@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from DABSegCore.errors import InputError
-from DABSegLib.job import Job
-from DABSegLib.messages import Failure, fault_of_child, readable
+from DABSegLib.process.job import Job
+from DABSegLib.process.messages import Failure, fault_of_child, readable
 from DABSegLib.work.runner import Cancelled, OnLog, Status, Steps
 
 CREEP_S = 3.0

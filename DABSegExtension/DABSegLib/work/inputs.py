@@ -9,6 +9,8 @@ from typing import Any
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegLib import naming
+from DABSegLib.nodes.geometry import world_affine
+from DABSegLib.work.runner import OnLog
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,19 @@ class Inputs:
     def names(self) -> dict[str, str]:
         """Modality -> name of its volume."""
         return {modality: self.volumes[modality].GetName() or modality for modality in MODALITIES}
+
+    def state(self) -> dict[str, tuple[int, bytes]]:
+        """Modality -> when its voxels were last changed, and where in the world they are; to see whether either has."""
+        return {m: (v.GetImageData().GetMTime(), world_affine(v).tobytes()) for m, v in self.volumes.items()}
+
+    def tell_changes(self, before: Mapping[str, tuple[int, bytes]], on_log: OnLog) -> None:
+        """Warn where a volume is not as it was when it was read."""
+        now = self.state()
+        names = ", ".join(f'"{self.names[modality]}"' for modality in MODALITIES if now[modality] != before[modality])
+        if names:
+            on_log(
+                "warning", f"{names} changed while this was computed; the result is of what it was before: run again"
+            )
 
     def check_still_in(self, scene: Any) -> None:
         """Refuse to go on for volumes that are no longer there, as after Close Scene.

@@ -6,8 +6,8 @@ from typing import Any
 
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
-from DABSegLib import links
-from DABSegLib.difference import add_difference, difference_steps
+from DABSegLib.nodes import links
+from DABSegLib.nodes.difference import add_difference, difference_steps
 from DABSegLib.work.entry import all_or_none
 from DABSegLib.work.files import told
 from DABSegLib.work.runner import Status, Steps

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from DABSegCore.errors import InputError
-from DABSegLib.messages import Failure, Fault, fault_of_bug, fault_of_error
+from DABSegLib.process.messages import Failure, Fault, fault_of_bug, fault_of_error
 
 T = TypeVar("T")
 

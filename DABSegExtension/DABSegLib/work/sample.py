@@ -8,7 +8,7 @@ from typing import Any
 
 from DABSegCore.cases import find_case
 from DABSegCore.labels import MODALITIES
-from DABSegLib import bridge, links, segments
+from DABSegLib.nodes import bridge, links, segments
 from DABSegLib.work.entry import all_or_none
 from DABSegLib.work.files import in_scratch_steps, told
 from DABSegLib.work.follow import follow_steps

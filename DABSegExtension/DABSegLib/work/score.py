@@ -9,10 +9,10 @@ from typing import Any
 
 from DABSegCore.errors import InputError
 from DABSegCore.files import read_bytes
-from DABSegLib import segments
-from DABSegLib import truth as truths
-from DABSegLib.bridge import write_volume_steps
 from DABSegLib.naming import TITLES
+from DABSegLib.nodes import segments
+from DABSegLib.nodes import truth as truths
+from DABSegLib.nodes.bridge import write_volume_steps
 from DABSegLib.work.files import in_scratch_steps, told
 from DABSegLib.work.follow import follow_steps
 from DABSegLib.work.runner import OnLog, Status, Steps

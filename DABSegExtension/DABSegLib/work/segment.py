@@ -10,8 +10,8 @@ from typing import Any
 
 from DABSegCore.files import read_bytes
 from DABSegCore.labels import MODALITIES
-from DABSegLib import bridge, links, segments
 from DABSegLib.home import shipped_weights
+from DABSegLib.nodes import bridge, links, segments
 from DABSegLib.work.entry import all_or_none
 from DABSegLib.work.files import as_options, in_scratch_steps, told, write_steps
 from DABSegLib.work.follow import Ended, follow_steps
@@ -60,13 +60,14 @@ def segment_steps(
     Raises:
         InputError: If an input is bad.
     """
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), inputs.state()
     choices = _choices(inputs, weights, device, tta, roi)
     computed = yield from in_scratch_steps(
         lambda folder: _compute_steps(scene, inputs, choices, folder, on_log),
         Status("Showing the results", 0.99, busy=True),
     )
     inputs.check_still_in(scene)
+    inputs.tell_changes(before, on_log)
     with all_or_none(scene):
         _enter(scene, inputs, computed.segmentation, computed.pseudo_clear)
         now = time.perf_counter()

@@ -10,7 +10,7 @@ from typing import Any
 
 from DABSegCore.files import read_bytes, write_bytes
 from DABSegCore.labels import MODALITIES
-from DABSegLib import bridge, links
+from DABSegLib.nodes import bridge, links
 from DABSegLib.work.entry import all_or_none
 from DABSegLib.work.files import as_options, in_scratch_steps, told, write_steps
 from DABSegLib.work.follow import follow_steps

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from DABSegLib.scratch import scratch_folder
+from DABSegLib.process.scratch import scratch_folder
 from DABSegLib.work.follow import follow_steps
 from DABSegLib.work.runner import OnLog, Steps
 

@@ -15,8 +15,8 @@ from DABSegCore.errors import InputError
 from DABSegCore.files import replacing
 from DABSegCore.nifti import encode_nifti
 from DABSegCore.volume import Volume
-from DABSegLib.geometry import as_volume, parent_matrix
-from DABSegLib.resample import resample_steps
+from DABSegLib.nodes.geometry import as_volume, parent_matrix
+from DABSegLib.nodes.resample import resample_steps
 
 LABELMAP = "Binary labelmap"
 """Slicer's name for segments as voxels."""

@@ -20,11 +20,19 @@ from DABSegCore.errors import InputError
 from DABSegCore.files import read_bytes
 from DABSegCore.labels import REGION_LABELS, canonical_labels
 from DABSegCore.nifti import decode_nifti
-from DABSegLib.bridge import put_beside
-from DABSegLib.edits import EditWatch as EditWatch
-from DABSegLib.geometry import parent_matrix
-from DABSegLib.masks import LABELMAP, check_labelmaps, crop, segment_array, segment_volume, union_steps, write_mask
-from DABSegLib.regions import TUMOUR_REGIONS, Region, terminology
+from DABSegLib.nodes.bridge import put_beside
+from DABSegLib.nodes.edits import EditWatch as EditWatch
+from DABSegLib.nodes.geometry import parent_matrix
+from DABSegLib.nodes.masks import (
+    LABELMAP,
+    check_labelmaps,
+    crop,
+    segment_array,
+    segment_volume,
+    union_steps,
+    write_mask,
+)
+from DABSegLib.nodes.regions import TUMOUR_REGIONS, Region, terminology
 
 FILL_OPACITY = 0.2
 """Of the segments in slice views: light, as three lie over each other in the enhancing tumour."""

@@ -13,13 +13,13 @@ import vtk
 
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
-from DABSegLib import layout
-from DABSegLib.brightness import EqualBrightness
-from DABSegLib.observers import Observers
-from DABSegLib.outlines import Outlines
-from DABSegLib.planes import ORIENTATIONS as ORIENTATIONS
-from DABSegLib.planes import Planes
-from DABSegLib.sights import look
+from DABSegLib.views import layout
+from DABSegLib.views.brightness import EqualBrightness
+from DABSegLib.views.observers import Observers
+from DABSegLib.views.outlines import Outlines
+from DABSegLib.views.planes import ORIENTATIONS as ORIENTATIONS
+from DABSegLib.views.planes import Planes
+from DABSegLib.views.sights import look
 
 AS_THEY_ARE = "difference"
 """The row whose volumes have colours of their own, and no brightness in common with the others."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import vtk
 
-from DABSegLib.observers import Observers
+from DABSegLib.views.observers import Observers
 
 
 class EqualBrightness:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import vtk
 
-from DABSegLib.observers import Observers
-from DABSegLib.sights import Sights
+from DABSegLib.views.observers import Observers
+from DABSegLib.views.sights import Sights
 
 ORIENTATIONS = ("Axial", "Sagittal", "Coronal")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from DABSegLib import process_tree
+from DABSegLib.process import process_tree
 
 MOST_AT_ONCE = 1 << 20
 """Bytes of events read in one poll."""

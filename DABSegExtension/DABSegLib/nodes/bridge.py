@@ -18,12 +18,12 @@ from vtk.util import numpy_support
 from DABSegCore.errors import InputError
 from DABSegCore.files import replacing
 from DABSegCore.nifti import DTYPES, Layout, decode_header, encode_header, truncated
-from DABSegLib.geometry import Box, as_volume, voxels
-from DABSegLib.geometry import box_of_roi as box_of_roi
-from DABSegLib.geometry import local_affine as local_affine
-from DABSegLib.geometry import same_grid as same_grid
-from DABSegLib.geometry import world_affine as world_affine
-from DABSegLib.links import KIND
+from DABSegLib.nodes.geometry import Box, as_volume, voxels
+from DABSegLib.nodes.geometry import box_of_roi as box_of_roi
+from DABSegLib.nodes.geometry import local_affine as local_affine
+from DABSegLib.nodes.geometry import same_grid as same_grid
+from DABSegLib.nodes.geometry import world_affine as world_affine
+from DABSegLib.nodes.links import KIND
 
 SOURCE = "DABSeg.Source"
 """Reference of a volume made here to the one it was made from."""

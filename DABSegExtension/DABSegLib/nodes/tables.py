@@ -51,7 +51,7 @@ class ImageRow:
     ssim_clear: float | None = None
 
 
-REGION_COLUMNS = {"Region": None, "Volume (ml)": 2, "Dice": 3, "HD95 (mm)": 2, "Reference (ml)": 2}
+REGION_COLUMNS = {"Region": None, "Volume (ml)": 2, "Dice": 3, "HD95 (mm)": 2, "True (ml)": 2}
 IMAGE_COLUMNS = {
     "Modality": None,
     "PSNR in (dB)": 2,

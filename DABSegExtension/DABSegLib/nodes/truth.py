@@ -19,9 +19,9 @@ import numpy as np
 from DABSegCore.errors import InputError
 from DABSegCore.labels import ENHANCING, NECROSIS, OEDEMA, REGION_LABELS, REGIONS
 from DABSegCore.volume import Volume
-from DABSegLib.bridge import pieces
-from DABSegLib.geometry import as_volume
-from DABSegLib.masks import check_labelmaps, crop, segment_volume, union_steps, write_mask
+from DABSegLib.nodes.bridge import pieces
+from DABSegLib.nodes.geometry import as_volume
+from DABSegLib.nodes.masks import check_labelmaps, crop, segment_volume, union_steps, write_mask
 
 REGION_WORDS = {
     **{"et": "ET", "enhancing tumour": "ET", "enhancing": "ET", "gd enhancing tumour": "ET"},

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from DABSegCore.volume import Volume
-from DABSegLib.geometry import voxels, world_affine
-from DABSegLib.masks import LABELMAP, segment_array, segment_volume
+from DABSegLib.nodes.geometry import voxels, world_affine
+from DABSegLib.nodes.masks import LABELMAP, segment_array, segment_volume
 
 STRIDE = 2
 """Every second voxel of each axis is looked at, in an eighth of the time."""

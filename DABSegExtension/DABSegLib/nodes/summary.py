@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from DABSegLib.bridge import pieces
-from DABSegLib.geometry import Box, voxels
+from DABSegLib.nodes.bridge import pieces
+from DABSegLib.nodes.geometry import Box, voxels
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Views: the comparison on screen, linked, equally bright and outlined."""
