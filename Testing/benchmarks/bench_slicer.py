@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "DABSegExtension"), str(REPOSITORY / "Testing" / "Extension")]
 
 import slicer  # noqa: E402
-from DABSegLib import links  # noqa: E402
+from DABSegLib.nodes import links  # noqa: E402
 from DABSegLib.work import Work  # noqa: E402
 from standins import dialogs  # noqa: E402
 from standins.application import close_module, install, open_module  # noqa: E402
