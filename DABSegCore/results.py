@@ -20,6 +20,7 @@ from typing import Any
 from DABSegCore.cases import Case
 from DABSegCore.errors import InputError
 from DABSegCore.files import at_once, make_folder, read_bytes, sha256
+from DABSegCore.orphan import is_gone
 
 STAGE = re.compile(r"\.dabseg-(?P<host>\w*)-(?P<pid>\d{1,9})-.*\.partial")
 """Name of a staging folder: whose it is tells whether it is still needed."""
@@ -149,22 +150,9 @@ def _sweep(out: Path) -> None:
     for stage in out.glob(".dabseg-*.partial"):
         owner = STAGE.fullmatch(stage.name)
         with contextlib.suppress(OSError):  # another run sweeps too
-            killed = owner is not None and owner["host"] == _host() and _is_gone(int(owner["pid"]))
+            killed = owner is not None and owner["host"] == _host() and is_gone(int(owner["pid"]))
             if killed or time.time() - stage.stat().st_mtime > STALE_S:
                 shutil.rmtree(stage, ignore_errors=True)
-
-
-def _is_gone(pid: int) -> bool:
-    """Whether a process of this computer has ended; on Windows, where asking would end it, never known."""
-    if os.name == "nt":
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # there, but not ours
-        return False
-    return False
 
 
 def _host() -> str:

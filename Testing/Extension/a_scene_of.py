@@ -1,34 +1,20 @@
-"""A scene of: nodes with given voxels and places, and steps run to their end."""
+"""A scene of: volumes under transforms, and segmentations, made by Slicer's own functions; the rest is `nodes`'s."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 import slicer
-import vtk
+from nodes import a_matrix as matrix
+from nodes import a_transform as a_transform
+from nodes import a_warp as a_bending_transform  # noqa: F401
+from nodes import finish as finish
 
 OBLIQUE = np.array([[0.8, -0.9, 0.0, 12.0], [0.6, 1.2, 0.0, -7.0], [0.0, 0.0, 3.0, 40.0], [0.0, 0.0, 0.0, 1.0]])
 """(i, j, k) -> RAS mm: turned, with voxels of 1 x 1.5 x 3 mm."""
 
 LEFT_HANDED = OBLIQUE * (1, 1, -1, 1)
-
-
-def finish(steps: Generator[None, None, Any]) -> Any:
-    """Run steps to their end; gives what they return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def matrix(affine: np.ndarray) -> Any:
-    """A vtkMatrix4x4."""
-    made = vtk.vtkMatrix4x4()
-    made.DeepCopy(np.asarray(affine, float).ravel().tolist())
-    return made
 
 
 def a_volume(scene: Any, array: np.ndarray, affine: np.ndarray, name: str = "a volume", under: Any = None) -> Any:
@@ -38,29 +24,6 @@ def a_volume(scene: Any, array: np.ndarray, affine: np.ndarray, name: str = "a v
     node.SetIJKToRASMatrix(matrix(affine))
     if under is not None:
         node.SetAndObserveTransformNodeID(under.GetID())
-    return node
-
-
-def a_transform(scene: Any, affine: np.ndarray, under: Any = None) -> Any:
-    """A linear transform node."""
-    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "a transform")
-    node.SetMatrixTransformToParent(matrix(affine))
-    if under is not None:
-        node.SetAndObserveTransformNodeID(under.GetID())
-    return node
-
-
-def a_bending_transform(scene: Any) -> Any:
-    """A transform node that is not linear."""
-    spline = vtk.vtkThinPlateSplineTransform()
-    source, target = vtk.vtkPoints(), vtk.vtkPoints()
-    for point in ((0, 0, 0), (9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9)):
-        source.InsertNextPoint(point)
-        target.InsertNextPoint([coordinate * coordinate / 9 + 1 for coordinate in point])
-    spline.SetSourceLandmarks(source)
-    spline.SetTargetLandmarks(target)
-    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", "a bending transform")
-    node.SetAndObserveTransformToParent(spline)
     return node
 
 

@@ -18,7 +18,6 @@ from DABSegLib.work import (
     sample_steps,
     score_steps,
     segment_steps,
-    sharp_of,
     simulate_steps,
 )
 from nodes import roi_node
@@ -73,11 +72,11 @@ def test_a_blurred_volume_remembers_what_made_it(a_scene, sample, blurred):
     for modality, node in blurred.motion.items():
         sharp = sample.volumes[modality]
         assert node.GetName() == f"Virtual_003_{modality}_motion"
-        assert sharp_of(node) is sharp
+        assert links.sharp_of(node) is sharp
         assert links.trajectory_of(node) == blurred.record
         assert (node.GetAttribute(links.KIND), node.GetAttribute(links.MODALITY)) == ("motion", modality)
         assert not np.array_equal(bridge.voxels(node), bridge.voxels(sharp))
-    assert sharp_of(sample.volumes["t1"]) is None
+    assert links.sharp_of(sample.volumes["t1"]) is None
 
 
 def test_the_motion_can_be_repeated_from_its_record(a_scene, sample, blurred):

@@ -23,10 +23,7 @@ from DABSegLib.nodes.geometry import box_of_roi as box_of_roi
 from DABSegLib.nodes.geometry import local_affine as local_affine
 from DABSegLib.nodes.geometry import same_grid as same_grid
 from DABSegLib.nodes.geometry import world_affine as world_affine
-from DABSegLib.nodes.links import KIND
-
-SOURCE = "DABSeg.Source"
-"""Reference of a volume made here to the one it was made from."""
+from DABSegLib.nodes.links import KIND, SOURCE
 
 PIECE_BYTES = 4 << 20
 """Handled between two yields: 2 to 20 ms to copy or write, by how busy the machine is."""

@@ -11,8 +11,9 @@ import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from DABSegCore.volume import same_grid
-from DABSegLib.nodes.bridge import KIND, SOURCE, pieces, put_beside
+from DABSegLib.nodes.bridge import pieces, put_beside
 from DABSegLib.nodes.geometry import as_volume
+from DABSegLib.nodes.links import KIND, SOURCE
 from DABSegLib.nodes.resample import resample_steps
 
 REACH = "DABSeg.Reach"

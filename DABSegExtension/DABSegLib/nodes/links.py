@@ -13,6 +13,9 @@ from DABSegCore.labels import MODALITIES
 KIND = "DABSeg.Kind"
 """Attribute of every volume that was made here: motion, pseudo-clear or difference."""
 
+SOURCE = "DABSeg.Source"
+"""Node reference of a volume made here to the one it was made from."""
+
 MODALITY = "DABSeg.Modality"
 TRAJECTORY = "DABSeg.Trajectory"
 """Attribute of a volume with simulated motion: the record that repeats it, as JSON."""

@@ -11,7 +11,7 @@ from DABSegLib.work.runner import Status, Work, run_to_end
 from DABSegLib.work.sample import SampleResult, sample_steps
 from DABSegLib.work.score import score_steps
 from DABSegLib.work.segment import SegmentResult, segment_steps
-from DABSegLib.work.simulate import SimulateResult, sharp_of, simulate_steps
+from DABSegLib.work.simulate import SimulateResult, simulate_steps
 from DABSegLib.work.whole_folder import FolderResult, folder_command, folder_steps
 
 __all__ = [
@@ -29,6 +29,5 @@ __all__ = [
     "sample_steps",
     "score_steps",
     "segment_steps",
-    "sharp_of",
     "simulate_steps",
 ]

@@ -71,11 +71,6 @@ def simulate_steps(
     return SimulateResult({modality: made.get(modality, inputs.volumes[modality]) for modality in MODALITIES}, record)
 
 
-def sharp_of(volume: Any) -> Any | None:
-    """The volume without motion that a blurred one was made of, if it still is in the scene."""
-    return links.sharp_of(volume)
-
-
 def _compute_steps(
     scene: Any, inputs: Inputs, choices: list[str], replay: dict[str, Any] | None, folder: Path, on_log: OnLog
 ) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
