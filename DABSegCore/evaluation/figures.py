@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from DABSegCore.evaluation.results import Evaluation
 
 Row = Mapping[str, Any]
+Drawing = tuple[Callable[..., bool], float]
 
 _DPI = 200  # 1760 pixels: sharp on fine screens where the page is 880 wide
 _LEAST_DB = 3.0
@@ -45,6 +47,20 @@ def draw_figures(
         PNG by name: robustness (needs two severities), sorted and cumulative (two cases), gain (restored images);
         none without matplotlib.
     """
+    chosen = {name: _FIGURES[name] for name in (_FIGURES if names is None else names)}
+    return render({name: (partial(draw, evaluation=evaluation), tall) for name, (draw, tall) in chosen.items()}, theme)
+
+
+def render(drawings: Mapping[str, Drawing], theme: Theme = LIGHT) -> dict[str, bytes]:
+    """Have figures drawn in the style of a theme.
+
+    Args:
+        drawings: By name, what draws into the figure (and tells whether there was anything to draw), and its height.
+        theme: Its colours.
+
+    Returns:
+        PNG by name; those that there was nothing to draw for are absent, and all of them without matplotlib.
+    """
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -54,10 +70,9 @@ def draw_figures(
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever style the user has set
         mpl.rcParams.update(theme.style())
-        for name in _FIGURES if names is None else names:
-            draw, height = _FIGURES[name]
+        for name, (draw, height) in drawings.items():
             figure = Figure(figsize=(8.8, height), dpi=_DPI, layout="constrained")
-            if draw(figure, evaluation, theme):
+            if draw(figure, theme=theme):
                 picture = io.BytesIO()
                 figure.savefig(picture, format="png")
                 pictures[name] = picture.getvalue()
@@ -162,7 +177,7 @@ def _draw_robustness(figure: Figure, evaluation: Evaluation, theme: Theme) -> bo
     counts = sorted({entry["n"] for entry in evaluation.summary if entry["metric"] == "dice"})
     few = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     band = "; bands: bootstrap 95 % interval of the mean" if counts[-1] > 1 else ", so no interval"
-    _foot(figure, f"Motion severity, S0 = sharp.  Lines: mean over cases, {few}{band}; dotted: median.", theme)
+    foot(figure, f"Motion severity, S0 = sharp.  Lines: mean over cases, {few}{band}; dotted: median.", theme)
     return True
 
 
@@ -262,7 +277,7 @@ def _draw_gain(figure: Figure, evaluation: Evaluation, theme: Theme) -> bool:
     axes.set_ylim(bottom - short, top + short)
     axes.set_ylabel("PSNR to the sharp images, dB")
     figure.legend(handles=_gain_marks(theme), loc="outside upper right", ncols=3, handletextpad=0.2, columnspacing=1.2)
-    _foot(figure, "Each pair of marks is a case: mean of its modalities, inside the brain.", theme)
+    foot(figure, "Each pair of marks is a case: mean of its modalities, inside the brain.", theme)
     return True
 
 
@@ -277,7 +292,7 @@ def _gain_marks(theme: Theme) -> list[Any]:
     ]
 
 
-_FIGURES: dict[str, tuple[Callable[[Any, Any, Theme], bool], float]] = {  # and its height in inches
+_FIGURES: dict[str, Drawing] = {  # and its height in inches
     "robustness": (_draw_robustness, 3.5),
     "sorted": (_draw_sorted, 3.3),
     "cumulative": (_draw_cumulative, 3.3),
@@ -307,7 +322,8 @@ def _write_ends(axes: Axes, ends: Iterable[tuple[float, str, Colour]]) -> None:
         axes.text(1.03, height, text, color=colour, fontweight="bold", **place)
 
 
-def _foot(figure: Figure, text: str, theme: Theme) -> None:
+def foot(figure: Figure, text: str, theme: Theme) -> None:
+    """Small print below a figure."""
     figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=theme.faint)
 
 

@@ -20,6 +20,7 @@ from DABSegCore.evaluation.words import (
     STATISTICS_WORDS,
     empty_rules,
     metric_words,
+    shown_path,
 )
 from DABSegCore.files import read_bytes, write_bytes
 from DABSegCore.report import NOTICE
@@ -98,13 +99,14 @@ def _run(meta: Meta) -> Markup:
     versions = {"DABSeg": "version", "torch": "torch", "Python": "python", "": "system"}
     names = [str(meta.get("device", "")), str(meta.get("device_name", ""))]
     several = f"{meta['processes']} processes" if meta.get("processes", 1) > 1 else ""
+    split = shown_path(meta.get("split"))
     rows = {
         "cases": ", ".join(sections.counted(n, kind) for kind, n in counts.items() if n),
-        "data": _path(meta.get("data")),
-        "split": " of ".join(filter(None, (meta.get("part"), _path(meta.get("split"))))) if meta.get("split") else "",
+        "data": shown_path(meta.get("data")),
+        "split": " of ".join(filter(None, (meta.get("part"), split))) if split else "",
         "severities": ", ".join(map(level_name, meta.get("severities", ()))),
-        "predictions": _path(meta.get("predictions")),
-        "weights": _path(weights.get("path")),
+        "predictions": shown_path(meta.get("predictions")),
+        "weights": shown_path(weights.get("path")),
         "SHA-256 of them": str(weights.get("sha256", "")),
         "options": ", ".join(f"{key} {_option(value)}" for key, value in _options(meta).items()),
         "device": ", ".join(dict.fromkeys(filter(None, [*names, several]))),
@@ -184,9 +186,3 @@ def _option(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _path(path: str | None) -> str:
-    """A path as it was given, the home folder as ~."""
-    home = str(Path.home())
-    return "" if not path else f"~{path[len(home) :]}" if path.startswith(home + "/") else str(path)

@@ -29,14 +29,18 @@ small, figcaption, caption { font-size: 13px; }
 .box { border-left: 4px solid var(--warn); background: var(--warnpaper); padding: 8px 14px; margin: 14px 0; }
 .box p { max-width: none; margin: 4px 0; }
 .box ul { margin: 4px 0; padding-left: 20px; }
+.apart { background: var(--panel); border-left: 4px solid var(--line); padding: 2px 14px 8px; margin: 14px 0; }
+.apart h4 { font-size: 13px; color: var(--faint); margin: 10px 0 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 12px 0 4px; font-variant-numeric: tabular-nums; width: 100%; }
 caption { text-align: left; caption-side: bottom; padding-top: 6px; }
 th, td { text-align: left; vertical-align: top; padding: 4px 12px 4px 0; }
-thead th { border-bottom: 2px solid var(--line); font-size: 13px; vertical-align: bottom; }
+thead tr:last-child th { border-bottom: 2px solid var(--line); }
+thead th { font-size: 13px; vertical-align: bottom; }
 tbody { border-bottom: 1px solid var(--line); }
 tbody th { font-weight: 600; }
-td small { display: block; white-space: nowrap; }
+td small, th small { display: block; font-weight: 400; }
+td small, .line { white-space: nowrap; }
 figure { margin: 16px 0; }
 figure img { display: block; width: 100%; height: auto; }
 figure img.dark { display: none; }
@@ -89,15 +93,23 @@ def facts(pairs: Mapping[str, str]) -> Markup:
     return element("dl", *(markup(element("dt", key), element("dd", value)) for key, value in pairs.items() if value))
 
 
-def table(headings: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]]], caption: str = "") -> Markup:
+def table(
+    headings: Sequence[str],
+    groups: Mapping[str, Sequence[Sequence[str]]],
+    caption: str = "",
+    above: Sequence[tuple[str, int]] = (),
+) -> Markup:
     """A table in groups of rows.
 
     Args:
         headings: One per column; the first is that of the groups.
         groups: Rows of cells by the name of their group, which is written once, beside its rows.
         caption: Small print below.
+        above: Headings that span several columns each, and how many.
     """
-    head = element("thead", element("tr", *(element("th", heading, scope="col") for heading in headings)))
+    spanning = [element("th", heading, scope="colgroup", colspan=str(columns)) for heading, columns in above]
+    named = element("tr", *(element("th", heading, scope="col") for heading in headings))
+    head = element("thead", element("tr", *spanning) if above else "", named)
     bodies = []
     for name, rows in groups.items():
         begin = element("th", name, scope="rowgroup", rowspan=str(len(rows)))

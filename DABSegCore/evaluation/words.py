@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from DABSegCore.metrics import PENALTY_MM
 
 _TOLERANCE_MM = 1.0
@@ -64,6 +66,12 @@ def empty_rules(penalty_mm: float | None) -> dict[str, tuple[str, ...]]:
     """What each metric is where prediction, reference or both are empty."""
     penalty = f"{_or(penalty_mm, PENALTY_MM):g}"
     return {metric: tuple(cell.format(penalty=penalty) for cell in cells) for metric, cells in EMPTY.items()}
+
+
+def shown_path(path: str | None) -> str:
+    """A path as it was given, the home folder as ~."""
+    home = str(Path.home())
+    return "" if not path else f"~{path[len(home) :]}" if path.startswith(home + "/") else str(path)
 
 
 _PENALTY_WORDS = {
