@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-RESOURCES = {"DABSegCore": ("weights", "glyphs"), "DABSegExtension": ("Resources",)}
+RESOURCES = {"DABSegCore": ("weights", "glyphs", "plans"), "DABSegExtension": ("Resources",)}
 """Folder with a CMake file -> folders in it whose files are installed as they are."""
 
 
