@@ -403,12 +403,12 @@ def short_runs(place, good) -> dict[str, list[object]]:
         ],
         "split": [*short, "--split", place / "one" / "split.json", "--steps", 1, "--out", place / "split"],
         "slice": [
-            *("--data", good, *COMMON, "--batch", 1, "--total-minutes", 0.25, "--max-minutes", 0.01),
+            *("--data", good, *COMMON, "--batch", 1, "--total-minutes", 0.15, "--max-minutes", 0.01),
             *("--warm-up-steps", 0, "--out", place / "slices"),
         ],
         "slice_2": ["--resume", place / "slices", "--max-minutes", 60],
         "slice_3": ["--resume", place / "slices"],
-        "alone": [*short, "--batch", 1, "--max-minutes", 0.2, "--warm-up-steps", 0, "--out", place / "alone"],
+        "alone": [*short, "--batch", 1, "--max-minutes", 0.15, "--warm-up-steps", 0, "--out", place / "alone"],
         "paper": [
             *("--data", good, "--recipe", "paper", "--preset", "small", "--device", "cpu", "--patch", 32),
             *("--steps", 3, "--out", place / "paper"),
@@ -472,7 +472,7 @@ def test_a_slice_ends_cleanly_and_says_how_to_go_on(many, place):
     assert go_on not in many.slice_2.err
     assert "finished at step" in many.slice_2.err
     state = read(place / "slices" / "state.pt")
-    assert state["elapsed_s"] >= 60 * 0.25
+    assert state["elapsed_s"] >= 60 * 0.15
     assert f"stopped at step {state['step']};" not in many.slice.err  # the second slice did go on
     (validated,) = {row["step"] for row in read_validation(place / "slices")}
     assert validated == state["step"] == state["validated"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 EXTENSION = Path(__file__).parents[2] / "DABSegExtension"
-sys.path[:0] = [str(EXTENSION), str(Path(__file__).parent)]
+sys.path[:0] = [str(EXTENSION), str(Path(__file__).parent), str(Path(__file__).parents[1] / "Core")]
 HAS_MRML = importlib.util.find_spec("slicer") is not None
 NEEDS_MRML = re.compile(r"^(import|from) (DABSegLib|slicer|standins|vtk)\b", re.MULTILINE)
 
@@ -82,6 +82,14 @@ def user(panel: Any) -> Any:
     from panel_user import User
 
     return User(panel)
+
+
+@pytest.fixture(scope="session")
+def quick_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for what is computed in half the time of the shipped one, where it matters little what comes out."""
+    from tiny import tiny_weights
+
+    return tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.pt")
 
 
 @pytest.fixture(scope="session")

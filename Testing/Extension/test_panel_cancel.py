@@ -47,8 +47,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ready(finished, temporary, tmp_path, a_case_folder):
+def ready(finished, temporary, tmp_path, a_case_folder, quick_weights):
     """Somebody for whom every button can be pressed."""
+    type_path(finished.ui.weightsPath, quick_weights)
     finished.choose("replaySelector", "Virtual_003_t2_motion")
     type_path(finished.ui.folderPath, a_case_folder.parent)
     type_path(finished.ui.folderResultsPath, tmp_path / "out")

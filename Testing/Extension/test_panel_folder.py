@@ -60,12 +60,15 @@ def test_the_settings_are_in_the_command(user, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="quoting of POSIX shells")
-def test_the_command_that_is_shown_is_run_and_its_failures_are_told(user, scene, a_case_folder, tmp_path, jobs):
+def test_the_command_that_is_shown_is_run_and_its_failures_are_told(
+    user, scene, a_case_folder, tmp_path, jobs, quick_weights
+):
     bad = a_case_folder.parent / "Bad"
     bad.mkdir()
     (bad / "Bad_t1.nii").write_bytes(b"no image")
     type_path(user.ui.folderPath, a_case_folder.parent)
     type_path(user.ui.folderResultsPath, tmp_path / "out")
+    type_path(user.ui.weightsPath, quick_weights)
     user.choose("deviceCombo", "cpu")
     shown, before = shlex.split(user.reads("commandEdit")), look_of(scene)
     stages: set[str] = set()
