@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,7 +31,8 @@ class Ended:
         code: Its exit code; minus the number of the signal that killed it.
         fault: The last error it told of, or its last line; empty where it said nothing.
         seconds: It took.
-        peak_memory_mb: Most memory it held at once; None where the system does not tell.
+        peak_memory_mb: Most memory it held at once; None where the system does not tell, or if it held less than this
+            process.
     """
 
     code: int
@@ -62,12 +64,13 @@ def run_child(words: Sequence[str], name: str, progress: Progress) -> Ended:
     )
     fault, last = "", ""
     try:
-        for line in process.stdout:
-            fault = _pass_on(line.rstrip(), name, progress) or fault
-            last = line.strip() or last
+        with process.stdout:
+            for line in process.stdout:
+                fault = _pass_on(line.rstrip(), name, progress) or fault
+                last = line.strip() or last
         peak_mb = _wait(process)
-    except KeyboardInterrupt:  # Ctrl-C reaches the child as well
-        process.communicate(timeout=PATIENCE_S)
+    except KeyboardInterrupt:  # Ctrl-C reaches the child as well, which may still have to save
+        process.wait(PATIENCE_S)
         raise
     finally:
         if process.returncode is None:
@@ -115,10 +118,23 @@ def _event(line: str) -> dict[str, Any] | None:
 
 
 def _wait(process: subprocess.Popen) -> float | None:
-    """Wait for the end of a process; returns the most memory it held, in MB."""
+    """Wait for the end of a process; returns the most memory it held, in MB, where that is known."""
     if not hasattr(os, "wait4"):
         process.wait()
         return None
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6  # kilobytes, but on macOS
+    if sys.platform == "darwin":
+        return usage.ru_maxrss / 1e6
+    # Linux begins to count before the new program is loaded, with what this process held: less cannot be told.
+    return usage.ru_maxrss * 1024 / 1e6 if usage.ru_maxrss > _own_peak_kb() else None
+
+
+def _own_peak_kb() -> int:
+    """The most memory this process has held; 0 where the system has no such file."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) if found else 0

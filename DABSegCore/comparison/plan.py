@@ -124,7 +124,7 @@ class Plan:
         return tuple(sorted(set(method.severities or self.protocol.severities)))
 
     def unequal(self) -> list[str]:
-        """Sentences on methods that train longer or shorter than the reference; a restorer counts for those it serves."""
+        """Sentences on methods that train longer or shorter than the reference; a restorer counts for its users."""
         lengths = {m.name: self._length(m) for m in self.methods if m.judged and m.is_trained}
         usual = self.protocol.reference if self.protocol.reference in lengths else next(iter(lengths), "")
         sentences = [
