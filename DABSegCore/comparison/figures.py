@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -47,8 +47,16 @@ _ROW, _FRAME = 0.27, 1.1  # inches: a method's, and all around the methods
 _MINUS = "\N{MINUS SIGN}"
 
 
-def draw_figures(comparison: Comparison, kind: str, theme: Theme = LIGHT) -> dict[str, bytes]:
+def draw_figures(
+    comparison: Comparison, kind: str, theme: Theme = LIGHT, names: Collection[str] = OF_KIND
+) -> dict[str, bytes]:
     """Draw the figures of one kind of cases that there are numbers for.
+
+    Args:
+        comparison: What was found.
+        kind: Of the cases.
+        theme: Colours.
+        names: Only these of `OF_KIND`.
 
     Returns:
         PNG by name: robustness, differences (needs a second method), cost (of two methods or more); none without
@@ -60,7 +68,7 @@ def draw_figures(comparison: Comparison, kind: str, theme: Theme = LIGHT) -> dic
         "differences": (partial(_draw_differences, comparison=comparison, kind=kind), rows),
         "cost": (partial(_draw_cost, comparison=comparison, kind=kind), max(3.2, rows)),
     }
-    return render(drawings, theme)
+    return render({name: drawings[name] for name in names}, theme)
 
 
 def draw_calibration(comparison: Comparison, theme: Theme = LIGHT) -> dict[str, bytes]:

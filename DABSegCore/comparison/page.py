@@ -144,6 +144,10 @@ def _problems(comparison: Comparison) -> Markup:
     faults = [f"{method.name}: {method.fault}" for method in comparison.methods if method.fault]
     of_methods = comparison.meta.get("warnings") or {}
     warnings = [f"{name}: {said}" for name, sentences in of_methods.items() for said in sentences]
+    protocol = comparison.meta.get("protocol") or {}
+    if protocol.get("validation") and not protocol.get("choose"):
+        chosen = "Weights and thresholds" if protocol.get("checkpoint") == "best" else "Thresholds"
+        warnings.append(f"{chosen} were chosen on the very cases that are judged, which flatters what is trained here.")
     faults += _case_faults(comparison)
     parts: list[str] = []
     for words, sentences in (
@@ -227,15 +231,15 @@ def _parts_of_it(comparison: Comparison, kind: str, *, with_published: bool) -> 
 
 
 def _tests(comparison: Comparison, kind: str) -> Markup:
-    """Tables of the tests, by severity."""
+    """Tables of the tests, at the severities of Tables 1 and 2."""
     parts: list[str] = []
-    for level in levels(comparison, kind):
+    for level in dict.fromkeys((SHARP, main_level(comparison, kind))):
         if tested(comparison, kind, level):
             parts += [element("h3", f"Tests at {level_name(level)}"), wilcoxon_table(comparison, kind, level)]
     if not parts:
         return Markup()
     said = "Holm's correction is over all methods and severities, for one kind of cases and one column. The first "
-    said += "column is what methods should be told apart by; the regions explain it."
+    said += "column is what methods should be told apart by; the regions explain it. Every test is in tests.csv."
     return markup(*parts, element("p", said))
 
 
@@ -252,11 +256,9 @@ def _calibration(comparison: Comparison, light: Pictures) -> Markup:
         return Markup()
     sharp, moved = mean_dice(TABLE_2.rows["CKD-TransBTS"]), mean_dice(TABLE_3.rows["DAMI"])
     said = f"{found['method']} never saw motion, so its loss of Dice tells how strong a level is. In the paper the "
-    said += (
-        f"same network has {sharp:.1f} % on sharp images (CKD-TransBTS, Table 2) and {moved:.1f} % on its S2 (DAMI, "
-    )
-    said += f"Table 3), {sharp - moved:.1f} points less: so its S2 is where about {LOSS_POINTS:g} points are lost, if "
-    said += "that row is of a network that never saw motion. "
+    said += f"same network has {sharp:.1f} % on sharp images (CKD-TransBTS, Table 2) and {moved:.1f} % on its S2 "
+    said += f"(DAMI, Table 3), {sharp - moved:.1f} points less: so its S2 is where about {LOSS_POINTS:g} points are "
+    said += "lost, if that row is of a network that never saw motion. "
     level = found["level_of_20_points"]
     if level is None:
         said += "Here it lost so much at no level, so none of ours can be called so."
@@ -312,9 +314,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value))
     if isinstance(value, Mapping):
-        return ", ".join(
-            f"{_words(key)} {_plain(entry)}" for key, entry in value.items() if entry not in (None, [], "")
-        )
+        said = {_words(key): _plain(entry) for key, entry in value.items()}
+        return ", ".join(f"{key} {words}" for key, words in said.items() if words)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return shown_path(None if value is None else str(value))

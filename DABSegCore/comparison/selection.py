@@ -68,7 +68,8 @@ def differences(
     if first.evaluation is None or method.evaluation is None:
         return []
     pairs = analysis.differences(first.evaluation, method.evaluation, kind, level, region, "dice")
-    return [mine - theirs for theirs, mine in zip(pairs["reference"], pairs["other"], strict=True)]
+    # Rounded, so that 0.3 - 0.2 and 0.2 - 0.1 are the same difference.
+    return [round(mine - theirs, 12) for theirs, mine in zip(pairs["reference"], pairs["other"], strict=True)]
 
 
 def reference(comparison: Comparison) -> MethodResult:

@@ -170,7 +170,7 @@ def _printed_cells(row: Sequence[Score]) -> list[str]:
     cells = []
     for score in row:
         spread = "" if score.sd is None else f" ± {score.sd:.3f}"
-        cells += [f"{score.dice:.3f}{spread}", f"{score.hd95:.3f}"]
+        cells += [element("span", f"{score.dice:.3f}{spread}", cls="line"), f"{score.hd95:.3f}"]
     return cells
 
 

@@ -99,7 +99,7 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int = 0) -> t
     n = len(sample)
     if n < 2:
         raise ValueError(f"an interval needs two values at least, not {n}")
-    if sample[0] == sample[-1]:
+    if np.isclose(sample[0], sample[-1], rtol=1e-12, atol=1e-12):  # equal but for the last digits
         return float(sample[0]), float(sample[0])
     from scipy import stats
 

@@ -53,6 +53,9 @@ def test_what_is_undefined_or_infinite_is_counted_and_left_out():
 
 def test_equal_values_have_an_interval_of_no_width():
     assert bootstrap_interval([0.7, 0.7, 0.7]) == (0.7, 0.7)
+    last_digits = [0.3 - 0.5, 0.32 - 0.52, 0.34 - 0.54, 0.36 - 0.56]
+    assert len(set(last_digits)) > 1
+    assert bootstrap_interval(last_digits) == pytest.approx((-0.2, -0.2))
 
 
 def test_the_interval_is_that_of_scipy_and_not_the_plain_percentiles():

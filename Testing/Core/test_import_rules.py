@@ -15,8 +15,9 @@ CORE = Path(__file__).parents[2] / "DABSegCore"
 FILES = {".".join(path.relative_to(CORE).with_suffix("").parts): path for path in sorted(CORE.rglob("*.py"))}
 
 RUNTIME = {"torch", "numpy", "scipy", "SimpleITK"}
-LEARNING = {"tensorboard", "matplotlib", "monai"}
-LEARNERS = {"training.curves", "training.history", "training.pictures", "evaluate", "evaluation.figures", "compare"}
+LEARNING = {"tensorboard", "matplotlib", "monai", "einops"}
+LEARNERS = {"comparison.figures", "compare", "evaluate", "evaluation.figures"}
+LEARNERS |= {"models.peers", "training.curves", "training.history", "training.pictures"}
 """The only ones that may use the extra `train`, where it is installed."""
 PLANS = {"tomllib", "tomli"}
 """Only plans of comparisons are TOML; Python reads it from 3.11 on."""
