@@ -48,7 +48,7 @@ def _result(shop: Workshop, method: Method, fault: str | None) -> MethodResult:
         evaluation = load(shop.evaluation(method))
         if method.predictions is not None:
             evaluation = _at_level(evaluation, method.severity)
-        cost = cost_of(shop, method)
+        cost = cost_of(shop, method, evaluation)
     except InputError as why:
         return start if fault is not None else dataclasses.replace(start, fault=str(why))
     return dataclasses.replace(start, evaluation=evaluation, cost=cost)

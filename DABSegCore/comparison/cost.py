@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from DABSegCore.checkpoint import load_checkpoint
 from DABSegCore.comparison.plan import Method
 from DABSegCore.comparison.work import Workshop, record_of
 from DABSegCore.evaluation.records import read_record
-from DABSegCore.evaluation.results import load
+from DABSegCore.evaluation.results import Evaluation
 from DABSegCore.labels import MODALITIES
 
 EDGE = 128
@@ -25,9 +24,21 @@ COSTS = (
     *("training_minutes", "training_steps", "peak_memory_mb"),
 )
 
+EXTRA = ("simulate", "score")
+"""Stages that only an evaluation puts a case through."""
 
-def cost_of(shop: Workshop, method: Method) -> dict[str, float | None]:
-    """What is known of a method's cost, by `COSTS`; None for what was not measured or has no meaning for it."""
+
+def cost_of(shop: Workshop, method: Method, evaluation: Evaluation) -> dict[str, float | None]:
+    """What a method costs, by `COSTS`; None for what was not measured or has no meaning for it.
+
+    Args:
+        shop: Where it was trained and judged.
+        method: Which.
+        evaluation: How it was judged.
+
+    Raises:
+        InputError: If its weights or records cannot be read.
+    """
     cost: dict[str, float | None] = dict.fromkeys(COSTS)
     if method.predictions is None:
         model, meta = load_checkpoint(shop.checkpoint(method))
@@ -36,7 +47,8 @@ def cost_of(shop: Workshop, method: Method) -> dict[str, float | None]:
             cost |= _training(shop, method, meta)
         record = record_of(shop.evaluation(method)) or {}
         cost["peak_memory_mb"] = record.get("peak_memory_mb")
-    return cost | {f"{name}_s": value for name, value in median_seconds(shop.evaluation(method)).items()}
+    folder = shop.evaluation(method)
+    return cost | median_seconds([read_record(folder, name)["seconds"] for name in evaluation.meta["records"]])
 
 
 def gflop(model: nn.Module, edge: int = EDGE) -> float | None:
@@ -58,18 +70,17 @@ def gflop(model: nn.Module, edge: int = EDGE) -> float | None:
     return counter.get_total_flops() / 1e9
 
 
-def median_seconds(evaluation: Path) -> dict[str, float | None]:
-    """Median over cases and levels of the time in the network, and of the time for all but scoring a case.
+def median_seconds(seconds: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Median over cases and levels of the time in the network (network_s), and from files to outlines (total_s).
 
-    The first level of a case also counts what reading it took.
+    Args:
+        seconds: By stage, of every case at every level.
     """
-    seconds = [record["seconds"] for record in _records(evaluation)]
-    used = [sum(value for stage, value in stages.items() if stage not in _NOT_OURS) for stages in seconds]
     network = [stages["network"] for stages in seconds if "network" in stages]
-    return {"network": _median(network), "total": _median(used) if network else None}
-
-
-_NOT_OURS = ("simulate", "score")  # what only an evaluation does to a case
+    total = [sum(value for stage, value in stages.items() if stage not in EXTRA) for stages in seconds]
+    if not network:
+        return {"network_s": None, "total_s": None}
+    return {"network_s": round(statistics.median(network), 3), "total_s": round(statistics.median(total), 3)}
 
 
 def _training(shop: Workshop, method: Method, meta: Mapping[str, Any]) -> dict[str, float | None]:
@@ -79,13 +90,3 @@ def _training(shop: Workshop, method: Method, meta: Mapping[str, Any]) -> dict[s
         metas.append(load_checkpoint(shop.checkpoint(shop.plan.by_name[method.restorer]))[1])
     minutes = sum(float(one["elapsed_s"]) for one in metas) / 60
     return {"training_minutes": round(minutes, 2), "training_steps": sum(int(one["step"]) for one in metas)}
-
-
-def _records(evaluation: Path) -> Iterator[dict[str, Any]]:
-    """All that a finished evaluation is made of."""
-    for name in load(evaluation).meta["records"]:
-        yield read_record(evaluation, name)
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return round(statistics.median(values), 3) if values else None

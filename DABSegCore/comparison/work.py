@@ -12,7 +12,8 @@ from DABSegCore.comparison.child import Ended, run_child
 from DABSegCore.comparison.plan import Method, Plan
 from DABSegCore.comparison.settings import words
 from DABSegCore.errors import InputError
-from DABSegCore.evaluation.results import EVALUATION, load
+from DABSegCore.evaluation.records import earlier_record
+from DABSegCore.evaluation.results import EVALUATION
 from DABSegCore.files import make_folder, sha256, write_bytes
 from DABSegCore.progress import Progress
 from DABSegCore.results import find_record
@@ -118,7 +119,7 @@ def judge(shop: Workshop, method: Method) -> None:
     folder = shop.evaluation(method)
     settings = _judging_settings(shop, method)
     record = _record(folder, settings, may_change=("split", "part", "virtual", "severities"))
-    if record["finished"] and _is_loaded(folder):
+    if record["finished"] and _is_whole(folder):
         shop.progress.log(f"{method.name}: judged before")
         return
     record["settings"], record["finished"] = settings, False
@@ -131,7 +132,7 @@ def judge(shop: Workshop, method: Method) -> None:
     record["finished"] = ended.code == 0
     _write(folder, record)
     if ended.code:
-        some = f"{ended.code} times it could not be judged, the last" if _is_loaded(folder) else "judging it failed"
+        some = f"{ended.code} times it could not be judged, the last" if _is_whole(folder) else "judging it failed"
         raise InputError(f"{some} ({_why(ended)})", code="judging-failed")
 
 
@@ -222,13 +223,10 @@ def _restorer(shop: Workshop, method: Method) -> list[str]:
     return ["--restorer", str(shop.checkpoint(shop.plan.by_name[method.restorer]))]
 
 
-def _is_loaded(folder: Path) -> bool:
-    """Whether there is a whole evaluation."""
-    try:
-        load(folder)
-    except InputError:
-        return False
-    return True
+def _is_whole(folder: Path) -> bool:
+    """Whether there is an evaluation with all its records."""
+    meta = find_record(folder / EVALUATION, lambda facts: isinstance(facts["records"], list))
+    return meta is not None and all(earlier_record(folder, name) is not None for name in meta["records"])
 
 
 def _larger(first: float | None, second: float | None) -> float | None:

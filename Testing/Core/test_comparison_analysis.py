@@ -12,7 +12,7 @@ from evaluated import an_evaluation, together
 from torch import nn
 
 from DABSegCore.comparison.analysis import against, calibration, level_of
-from DABSegCore.comparison.cost import gflop
+from DABSegCore.comparison.cost import gflop, median_seconds
 from DABSegCore.comparison.results import Comparison, write_comparison
 from DABSegCore.evaluation.records import Level
 from DABSegCore.evaluation.results import Evaluation
@@ -127,6 +127,13 @@ def test_a_network_that_must_see_numbers_has_no_count() -> None:
             return x if x.sum().item() else x
 
     assert gflop(Odd(), edge=8) is None
+
+
+def test_the_time_of_a_case_is_without_what_only_an_evaluation_does() -> None:
+    once = {"read": 1.0, "simulate": 50.0, "network": 2.0, "outline": 0.5, "score": 70.0}
+    found = median_seconds([once, {**once, "network": 4.0}, {**once, "network": 9.0}])
+    assert found == {"network_s": 4.0, "total_s": 5.5}
+    assert median_seconds([{"read": 1.0, "score": 1.0}]) == {"network_s": None, "total_s": None}
 
 
 # ---------------------------------------------------------------- files
