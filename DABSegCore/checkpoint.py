@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from DABSegCore import __version__
-from DABSegCore.config import PRESETS, ModelConfig
 from DABSegCore.errors import InputError
 from DABSegCore.files import replacing
 from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegCore.models import build_model
 from DABSegCore.models.weights_file import is_plain, read_weights_file
+from DABSegCore.networks import NETWORKS, AnyConfig, TwoStageConfig, as_plain, config_from, family_of
 
 FORMAT = "dabseg-checkpoint"
 FORMAT_VERSION = 1
@@ -28,12 +27,14 @@ def shipped_weights() -> Path:
     return Path(__file__).parent / "weights" / "small.pt"
 
 
-def preset_name(config: ModelConfig) -> str:
-    """Name of the preset a configuration equals, or "custom"."""
-    return next((name for name, preset in PRESETS.items() if preset == config), "custom")
+def preset_name(config: AnyConfig) -> str:
+    """Name of the network a configuration equals, "A+B" for two stages, or "custom"."""
+    if isinstance(config, TwoStageConfig):
+        return f"{preset_name(config.restorer)}+{preset_name(config.segmenter)}"
+    return next((name for name, known in NETWORKS.items() if known == config), "custom")
 
 
-def save_checkpoint(path: str | Path, model: nn.Module, config: ModelConfig, meta: dict, half: bool = False) -> None:
+def save_checkpoint(path: str | Path, model: nn.Module, config: AnyConfig, meta: dict, half: bool = False) -> None:
     """Write a checkpoint; the file appears complete or not at all.
 
     Args:
@@ -54,7 +55,8 @@ def save_checkpoint(path: str | Path, model: nn.Module, config: ModelConfig, met
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "version": __version__,
-        "config": dataclasses.asdict(config),
+        "family": family_of(config),
+        "config": as_plain(config),
         "modalities": list(MODALITIES),
         "regions": list(REGIONS),
         "meta": meta,
@@ -106,7 +108,7 @@ def load_checkpoint(
     path = Path(path)
     content = _read(path)
     _check_header(path, content)
-    config = _config(path, content["config"])
+    config = _config(path, content.get("family", "dabseg"), content["config"])
     name = preset_name(config)
     if expect_preset is not None and name != expect_preset:
         raise InputError(
@@ -178,10 +180,10 @@ def _check_header(path: Path, content: dict) -> None:
             raise InputError(f"{path} lacks its section {key!r}; download or train it again", code="bad-checkpoint")
 
 
-def _config(path: Path, fields: dict) -> ModelConfig:
+def _config(path: Path, family: object, fields: dict) -> AnyConfig:
     """The configuration, refused where a field is unknown, of the wrong kind or out of bounds."""
     try:
-        config = ModelConfig.from_dict(fields)
+        config = config_from(family, fields)
         for field, ours in (("modalities", MODALITIES), ("regions", REGIONS)):
             if getattr(config, field) != len(ours):
                 raise ValueError(f"{field} must be {len(ours)}, got {getattr(config, field)}")
@@ -190,11 +192,13 @@ def _config(path: Path, fields: dict) -> ModelConfig:
     return config
 
 
-def _outline(path: Path, config: ModelConfig) -> nn.Module:
+def _outline(path: Path, config: AnyConfig) -> nn.Module:
     """The network without its numbers, which takes no memory however large a configuration asks it to be."""
     try:
         with torch.device("meta"):
             return build_model(config)
+    except InputError:  # a package that is missing is not the file's fault
+        raise
     except Exception as error:  # whatever keeps a network from being built, its configuration is at fault
         raise _misfit(path, error) from error
 

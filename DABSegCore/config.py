@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+Config = TypeVar("Config")
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "modalities": (1, 16),
@@ -39,8 +41,9 @@ class ModelConfig:
     modalities: int = 4
     regions: int = 3
 
-    stem: Literal["fdmds", "pyramid"] = "fdmds"
-    """Restorer: the paper's three convolutions at full resolution, or a multi-scale one at half resolution."""
+    stem: Literal["fdmds", "pyramid", "none"] = "fdmds"
+    """Restorer: the paper's three convolutions at full resolution, a multi-scale one at half resolution, or none at
+    all, which leaves the trunk alone (the paper's DAMI)."""
     stem_width: int = 16
     """Channels of the stem (at half resolution for `pyramid`, doubling with each level)."""
     stem_blocks: tuple[int, ...] = ()
@@ -87,8 +90,7 @@ class ModelConfig:
         Raises:
             ValueError: If a value is of the wrong kind, out of bounds, or does not go with another.
         """
-        for name, kind in get_type_hints(ModelConfig).items():
-            _check(name, getattr(self, name), kind)
+        check_fields(self, BOUNDS)
         if self.modalities != 4 and self.cross == "pairs":
             raise ValueError(f"cross='pairs' pairs 4 modalities, got {self.modalities}; use cross='all'")
         skips = tuple(self.modalities * self.embed_dim * factor // 2 for factor in (8, 4, 2))
@@ -112,14 +114,37 @@ class ModelConfig:
         Raises:
             ValueError: If a field is unknown (a file of a newer version), or as `__post_init__`.
         """
-        known = {f.name for f in fields(ModelConfig)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown model setting {unknown[0]!r}")
-        return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return from_plain(ModelConfig, values)
 
 
-def _check(name: str, value: Any, kind: Any) -> None:
+def from_plain(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """A configuration from `dataclasses.asdict` after a trip through JSON.
+
+    Raises:
+        ValueError: If a field is unknown (a file of a newer version), or as the configuration's own check.
+    """
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"unknown model setting {unknown[0]!r}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def check_fields(config: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse settings of the wrong kind or out of bounds.
+
+    Args:
+        config: A configuration, that is a dataclass with annotated fields.
+        bounds: Least and largest value by field.
+
+    Raises:
+        ValueError: If a setting is not of the annotated kind, or one of its numbers is out of bounds.
+    """
+    for name, kind in get_type_hints(type(config)).items():
+        _check(name, getattr(config, name), kind, bounds)
+
+
+def _check(name: str, value: Any, kind: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
     """Raise a ValueError unless a setting is of the annotated kind and, number by number, within its bounds."""
     shown = f"{value!r:.60}"
     if get_origin(kind) is Literal:
@@ -130,11 +155,11 @@ def _check(name: str, value: Any, kind: Any) -> None:
         if not isinstance(value, tuple) or (kinds[-1] is not Ellipsis and len(value) != len(kinds)):
             raise ValueError(f"{name} must be {'some' if ... in kinds else len(kinds)} numbers, got {shown}")
         for item in value:
-            _check(name, item, kinds[0])
+            _check(name, item, kinds[0], bounds)
     elif not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool) != (kind is bool):
         raise ValueError(f"{name} must be of type {kind.__name__}, got {shown}")
-    elif name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
-        raise ValueError(f"{name} must lie in {list(BOUNDS[name])}, got {shown}")
+    elif name in bounds and not bounds[name][0] <= value <= bounds[name][1]:
+        raise ValueError(f"{name} must lie in {list(bounds[name])}, got {shown}")
 
 
 PAPER = ModelConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from DABSegCore import quality
 from DABSegCore import report as reports
 from DABSegCore.cases import Case, load_case
 from DABSegCore.checkpoint import load_checkpoint
@@ -47,6 +48,8 @@ class Options:
     """Write the pseudo-clear volumes."""
     picture: bool = True
     """Write a picture of the case."""
+    stability: bool = False
+    """Segment the pseudo-clear volumes, too, and compare: twice the network's time."""
     format: str = FORMATS[0]
     """What the volumes are written as, one of `FORMATS`."""
     box: tuple[int, ...] | None = None
@@ -110,10 +113,16 @@ def load_engine(weights: Path, device: torch.device, progress: Progress, preset:
     """Network of a checkpoint; `preset` refuses any other.
 
     Raises:
-        InputError: If the weights are absent, damaged or of another preset.
+        InputError: If the weights are absent, damaged, of another preset, or outline nothing.
     """
     progress.stage("weights")
     model, meta = load_checkpoint(weights, expect_preset=preset)
+    if not model.outlines:
+        raise InputError(
+            f"the weights {weights} ({meta['preset']}) restore images and outline nothing; train a segmenter behind "
+            f"them by train --restorer {weights}, or pick other weights",
+            code="outlines-nothing",
+        )
     facts = {"path": str(weights), "sha256": sha256(weights), "preset": meta["preset"], "version": meta["version"]}
     return Engine(model, meta, facts, device, progress)
 
@@ -139,6 +148,8 @@ def segment_case(
             cannot be written; none of them is left behind then.
     """
     _refuse_own_folder(case, out)
+    restores = engine.model.restores
+    options = replace(options, restored=options.restored and restores)
     facts = reports.identity(case, engine.weights, options.plain())
     earlier = reports.read_report(reports.report_path(out, case.case_id))
     if not overwrite and reports.is_done(earlier, facts, out):
@@ -147,6 +158,8 @@ def segment_case(
         reports.refuse_another_case(earlier, facts, reports.report_path(out, case.case_id))
 
     notes = Notebook(engine.progress)
+    if not restores:
+        notes.warn(f"{engine.weights['preset']} restores nothing, so there are no pseudo-clear volumes")
     with notes.stage("read"):
         loaded = load_case(case, reference=options.reference, on_warning=notes.warn)
     with notes.stage("prepare"):
@@ -160,8 +173,11 @@ def segment_case(
             outputs = _write_volumes(stage, case.case_id, result, loaded.reference, options)
             if options.picture:
                 outputs.append(f"{case.case_id}.png")
-                picture = _picture(prepared, result, loaded.label, case.case_id)
+                picture = _picture(prepared, result, loaded.label, case.case_id, restores)
                 write_png(stage / outputs[-1], picture)
+        measures = _measures(result.label, loaded.label, loaded.reference, engine.meta)
+        with notes.stage("quality", announce=False):
+            signs = _quality(prepared, said, part, measures["volumes_ml"], engine, options, notes)
         report = {
             "tool": "DABSeg",
             "notice": reports.NOTICE,
@@ -173,7 +189,8 @@ def segment_case(
             "precision": said.precision,
             "plan": str(said.plan),
             "timings_s": notes.timings_s,
-            **_measures(result.label, loaded.label, loaded.reference, engine.meta),
+            **measures,
+            "quality": signs,
             "warnings": notes.warnings,
             "outputs": digests(stage, outputs),
         }
@@ -185,6 +202,29 @@ def window_of(meta: dict[str, Any], asked: int | None) -> int | None:
     """Window edge for `infer`: what was asked for, else what the weights name; None for the whole volume."""
     edge = meta.get("window") if asked is None else asked
     return edge or None
+
+
+def stability(
+    prepared: Prepared, said: Inferred, part: Part | None, engine: Engine, options: Options, notes: Notebook
+) -> dict[str, float]:
+    """Dice by region between the outlines of the input and of its pseudo-clear version, on the working grid.
+
+    Args:
+        prepared: The case.
+        said: What the network said of it, or of the part.
+        part: The box it was asked about; None for all.
+        engine: The network, which is asked again.
+        options: How it was asked.
+        notes: Takes warnings.
+    """
+    brain = prepared.brain[None]
+    counted = brain if part is None else keep(brain, part.inside, np.zeros_like(brain))
+    seen, counted = (mask if part is None else part.crop(mask) for mask in (brain, counted))
+    again = _infer(said.restored.numpy().clip(0, 1) * seen, engine, options, notes, "stability")
+    voxel_ml = float(np.prod(np.linalg.norm(prepared.affine[:3, :3], axis=0))) / 1000
+    answers = (answer.probabilities.numpy() * counted for answer in (said, again))
+    labels = (decide(p, engine.meta["thresholds"], voxel_ml, engine.meta.get("et_min_ml", 0.0)) for p in answers)
+    return reports.dice_by_region(*map(regions_from_labels, labels))
 
 
 def decide(
@@ -222,14 +262,32 @@ def _refuse_own_folder(case: Case, out: Path) -> None:
         )
 
 
-def _infer(image: np.ndarray, engine: Engine, options: Options, notes: Notebook) -> Inferred:
+def _quality(
+    prepared: Prepared,
+    said: Inferred,
+    part: Part | None,
+    volumes_ml: dict[str, float],
+    engine: Engine,
+    options: Options,
+    notes: Notebook,
+) -> dict[str, Any]:
+    """Signs that somebody should look at the case, told as a warning where there are."""
+    wanted = options.stability and engine.model.restores
+    again = stability(prepared, said, part, engine, options, notes) if wanted else None
+    signs = quality.assess(quality.motion_index(prepared.image, prepared.brain), again, volumes_ml)
+    if signs["review"]:
+        notes.warn(quality.sentence(signs))
+    return signs
+
+
+def _infer(image: np.ndarray, engine: Engine, options: Options, notes: Notebook, stage: str = "network") -> Inferred:
     """The network's word on images [M, d, h, w]; its steps become progress, its changes of plan warnings."""
     last = 0
 
     def on_step(done: int, total: int) -> None:
         nonlocal last
         if done == 0:
-            engine.progress.stage("network", total)
+            engine.progress.stage(stage, total)
         else:
             engine.progress.step(done - last)
         last = done
@@ -292,14 +350,16 @@ def _measures(label: np.ndarray, truth: np.ndarray | None, reference: Volume, me
     }
 
 
-def _picture(prepared: Prepared, result: Result, truth: np.ndarray | None, case_id: str) -> np.ndarray:
+def _picture(prepared: Prepared, result: Result, truth: np.ndarray | None, case_id: str, restores: bool) -> np.ndarray:
     """Slices through the tumour: input, pseudo-clear, outlines (and the reference's), RGB [height, width, 3]."""
 
     def regions(labels: np.ndarray) -> np.ndarray:
         return regions_from_labels(prepared.to_working(labels[None], "nearest")[0])
 
-    clear = (result.working * prepared.brain).clip(0, 1)
-    rows = {"input": prepared.image, "pseudo-clear": clear, "segmentation": prepared.image}
+    rows = {"input": prepared.image}
+    if restores:
+        rows["pseudo-clear"] = (result.working * prepared.brain).clip(0, 1)
+    rows["segmentation"] = prepared.image
     outlines = {"segmentation": regions(result.label)}
     if truth is not None:
         rows["reference"] = prepared.image

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from DABSegCore import __version__
+from DABSegCore import __version__, quality
 from DABSegCore.cases import Case
 from DABSegCore.errors import InputError
 from DABSegCore.files import at_once, make_folder, sha256, write_bytes
@@ -117,8 +117,8 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def write_summary(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the table of a cohort, one case a row: status, volumes, Dice, time and what went wrong."""
-    columns = ["case_id", "status", *(f"{r}_ml" for r in REGIONS), *(f"dice_{r}" for r in REGIONS)]
+    """Write the table of a cohort, one case a row: status, volumes, Dice, quality, time and what went wrong."""
+    columns = ["case_id", "status", *(f"{r}_ml" for r in REGIONS), *(f"dice_{r}" for r in REGIONS), *quality.COLUMNS]
     table = io.StringIO()
     writer = csv.DictWriter(table, [*columns, "seconds", "warnings", "message"], restval="", lineterminator="\n")
     writer.writeheader()
@@ -132,6 +132,7 @@ def summary_row(report: Mapping[str, Any], status: str) -> dict[str, Any]:
     row = {"case_id": report["case_id"], "status": status, "warnings": len(report["warnings"])}
     row |= {f"{region}_ml": volume for region, volume in report["volumes_ml"].items()}
     row |= {f"dice_{region}": value for region, value in (report["dice"] or {}).items()}
+    row |= quality.row(report.get("quality"))
     return row | {"seconds": round(sum(report["timings_s"].values()), 1)}
 
 
@@ -156,6 +157,7 @@ def _is_sound(report: Mapping[str, Any]) -> bool:
         and all(map(math.isfinite, numbers))
         and all(isinstance(word, str) for word in (*words, *report["outputs"].values()))
         and isinstance(report["warnings"], list)
+        and quality.is_sound(report.get("quality"))
     )
 
 

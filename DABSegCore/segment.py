@@ -21,10 +21,10 @@ from DABSegCore.arguments import add_input, check_input, one_case
 from DABSegCore.cases import Case, case_folders
 from DABSegCore.checkpoint import shipped_weights
 from DABSegCore.cohort import count_failures, exit_code, run_cohort
-from DABSegCore.config import PRESETS
 from DABSegCore.devices import resolve_device
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
+from DABSegCore.networks import NETWORKS
 from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.report import report_path, summary_row, write_summary
@@ -69,12 +69,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--reference", choices=MODALITIES, default="t1ce", help="whose grid the results are on")
     how = parser.add_argument_group("network")
     how.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint (default: the one that ships)")
-    how.add_argument("--preset", choices=tuple(PRESETS), help="refuse weights of another preset")
+    how.add_argument("--preset", choices=tuple(NETWORKS), metavar="NAME", help="refuse weights of another preset")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     how.add_argument("--tta", action="store_true", help="average over the eight mirror images (8 times slower)")
     how.add_argument("--window", type=int, metavar="N", help="windows of N voxels; 0: whole (default: the weights')")
     box = ("D0", "D1", "H0", "H1", "W0", "W1")
     how.add_argument("--box", type=int, nargs=6, metavar=box, help="look only at these voxels of the reference")
+    twice = "also segment the pseudo-clear volumes and compare (twice as slow; default: no)"
+    how.add_argument("--stability", action=argparse.BooleanOptionalAction, default=False, help=twice)
     how.add_argument("--autocast", choices=("auto", "off", "bfloat16", "float16"), default="auto")
     how.add_argument("--seed", type=int, default=0, help="for the record: nothing here is left to chance")
     to = parser.add_argument_group("output")

@@ -73,6 +73,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     kinds = typing.get_type_hints(TrainConfig)
     for setting in dataclasses.fields(TrainConfig):
         options = _options(kinds[setting.name])
+        if setting.metadata["choices"]:
+            options = {"choices": setting.metadata["choices"], "metavar": "NAME"}
         default = "" if setting.default is None else f" (default: {_said(setting.default)})"
         group = groups[setting.metadata["group"]]
         group.add_argument(

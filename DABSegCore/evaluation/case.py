@@ -119,7 +119,7 @@ class Network:
         """Corrupt, restore, segment and compare."""
         reading = self.read(loaded, level, notes)
         with notes.stage("score", announce=False):
-            images = _likeness(reading)
+            images = _likeness(reading) if self.engine.model.restores else {}
             regions = self.measures.regions(reading.label, loaded.label, loaded.reference.spacing_mm)
         facts = {
             "regions": regions,
@@ -158,9 +158,10 @@ class Network:
         """What a picture of a case shows, on the working grid; computed again."""
         loaded = self.load(subject, notes)
         reading = self.read(loaded, level, notes)
+        clear = {"pseudo-clear": reading.restored} if self.engine.model.restores else {}
         return {
             "input": reading.prepared.image,
-            "pseudo-clear": reading.restored,
+            **clear,
             "sharp": reading.sharp,
             "segmentation": working_regions(reading.prepared, reading.label),
             "reference": working_regions(reading.prepared, loaded.label),

@@ -91,7 +91,9 @@ def _zeroed(conv: nn.Conv3d) -> nn.Conv3d:
 
 
 def build_stem(config: ModelConfig) -> nn.Module:
-    """The restorer a preset asks for."""
+    """The restorer a preset asks for; none leaves its input as it is."""
+    if config.stem == "none":
+        return nn.Identity()
     if config.stem == "fdmds":
         return FDMDS(config.modalities, config.stem_width)
     return PyramidStem(config.modalities, config.stem_width, config.stem_blocks)

@@ -14,7 +14,6 @@ from typing import Any
 
 from DABSegCore.cases import write_split
 from DABSegCore.checkpoint import save_checkpoint
-from DABSegCore.config import PRESETS
 from DABSegCore.devices import is_out_of_memory
 from DABSegCore.errors import InputError
 from DABSegCore.files import make_folder, write_bytes
@@ -30,7 +29,7 @@ from DABSegCore.training.run import STATE, Run, read_state
 from DABSegCore.training.schedule import Clock, Schedule
 from DABSegCore.training.setup import SPLIT, ValidationTwins, find_parts, training_cases
 from DABSegCore.training.stream import PatchStream, Prefetched
-from DABSegCore.training.validation import Score, mean_dice, score_twin, summarise, tune
+from DABSegCore.training.validation import Score, mean_dice, mean_restored, score_twin, summarise, tune
 from DABSegCore.volume import write_png
 
 LOG_EVERY = 10
@@ -68,7 +67,7 @@ def train(config: TrainConfig, out: Path, group: Processes, progress: Progress, 
         cases = training_cases(config, parts, group, reading)
         twins = ValidationTwins(config, parts, group, reading)
         schedule = Schedule.of(config, len(cases)) if state is None else Schedule(config, state["steps"])
-        run = Run(config, group, schedule, resuming=resuming)
+        run = Run(config, group, schedule, state)
         run.clock = clock
         if state is not None:
             run.restore(state, out)
@@ -221,7 +220,8 @@ class Sitting:
         scores = [score for part in self.group.gather(self._scores()) for score in part]
         if not scores:
             raise InputError("no validation case can be used; the sentences above say why", code="no-cases")
-        quality, rows = mean_dice(scores), summarise(scores)
+        rows = summarise(scores)
+        quality = mean_dice(scores) if run.model.outlines else mean_restored(scores)
         better, run.best, run.validated = quality > run.best, max(quality, run.best), run.step
         if self.history is not None:
             self._write_weights(scores, rows, ("last.pt", "best.pt") if better else ("last.pt",))
@@ -266,7 +266,7 @@ class Sitting:
             "validation": rows,
         }
         for name in names:
-            save_checkpoint(self.out / name, run.average, PRESETS[self.config.preset], meta)
+            save_checkpoint(self.out / name, run.average, run.network, meta)
 
     def _save(self) -> None:
         self.run.save(self.out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from DABSegCore.checkpoint import load_checkpoint, write_torch_file
-from DABSegCore.config import PRESETS
+from DABSegCore.checkpoint import load_checkpoint, preset_name, write_torch_file
 from DABSegCore.devices import half_dtype
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.losses import Objective, joint_loss
-from DABSegCore.models import build_model
+from DABSegCore.models import Network, build_model
+from DABSegCore.models.twostage import TwoStage
+from DABSegCore.networks import NETWORKS, AnyConfig, TwoStageConfig, as_plain, config_from, family_of
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.processes import Processes
 from DABSegCore.training.schedule import Clock, Schedule
@@ -26,7 +27,7 @@ from DABSegCore.training.stream import Patch, generator_of
 STATE = "state.pt"
 """File of a run's state in its folder."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MOST_SKIPPED = 20
 """Steps in a row whose gradient may be infinite or not a number; they change nothing."""
 
@@ -38,10 +39,11 @@ class Run:
         config: What to train and how.
         processes: Who takes part.
         schedule: How long.
-        network: Another network that takes and gives what ours do, to train it the same way; it cannot be kept.
-        resuming: `restore` follows, so the checkpoint of `--init` need not be there any more.
+        saved: State of the run that goes on, for `restore` follows; so the checkpoints of `--init` and `--restorer`
+            need not be there any more.
 
     Attributes:
+        network: Configuration of the network.
         average: Moving average of the weights: what is validated and kept.
         step: Steps done.
         best: Best mean Dice of a validation so far, -1 before the first.
@@ -54,15 +56,13 @@ class Run:
         config: TrainConfig,
         processes: Processes,
         schedule: Schedule,
-        network: nn.Module | None = None,
-        resuming: bool = False,
+        saved: Mapping[str, Any] | None = None,
     ) -> None:
         self.config, self.processes, self.schedule = config, processes, schedule
         self.device = processes.device
         torch.manual_seed(config.seed)
-        model = network or build_model(PRESETS[config.preset])
-        if config.init is not None and not resuming:
-            model, _ = load_checkpoint(config.init, expect_preset=config.preset)
+        model = _network(config) if saved is None else build_model(_saved_network(saved))
+        self.network: AnyConfig = model.config
         self.model = model.to(self.device, memory_format=torch.channels_last_3d)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = _optimiser(self.model, config, self.device)
@@ -171,6 +171,7 @@ class Run:
         state = {
             "format_version": FORMAT_VERSION,
             "config": self.config.as_dict(),
+            "network": {"family": family_of(self.network), **as_plain(self.network)},
             "steps": self.schedule.steps,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -201,6 +202,37 @@ class Run:
             self.clock.banked_s = state["elapsed_s"]
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise _damaged(place / STATE) from error
+
+
+def _network(config: TrainConfig) -> Network:
+    """The network of a new run: fresh or from `--init`, behind the restorer of `--restorer` where one is given.
+
+    Raises:
+        InputError: If a checkpoint cannot be used, is of another network, or restores nothing.
+    """
+    wanted = NETWORKS[config.preset]
+    model = build_model(wanted) if config.init is None else load_checkpoint(config.init, expect_preset=config.preset)[0]
+    if config.restorer is None:
+        return model
+    restorer, _ = load_checkpoint(config.restorer)
+    if not restorer.restores or isinstance(restorer.config, TwoStageConfig):
+        raise InputError(
+            f"--restorer {config.restorer} holds {preset_name(restorer.config)}, which is no restorer of one stage; "
+            "give the checkpoint of one, say of --preset nafnet",
+            code="no-restorer",
+        )
+    if not model.outlines:
+        raise InputError(
+            f"--preset {config.preset} outlines nothing, so it cannot follow a restorer; choose a network that does",
+            code="no-segmenter",
+        )
+    return TwoStage(TwoStageConfig(restorer.config, wanted), restorer, model)
+
+
+def _saved_network(saved: Mapping[str, Any]) -> AnyConfig:
+    """Configuration of the network whose weights a state holds."""
+    plain = dict(saved["network"])
+    return config_from(plain.pop("family", None), plain)
 
 
 @contextmanager
@@ -234,8 +266,9 @@ def read_state(out: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["format_version"] != FORMAT_VERSION or not isinstance(state["config"], dict):
             raise ValueError("another format")
-        if not isinstance(state["steps"], int | None):
-            raise ValueError("no length")
+        if not isinstance(state["steps"], int | None) or not isinstance(state["network"], dict):
+            raise ValueError("no length or no network")
+        _saved_network(state)
     except Exception as error:  # damaged bytes surface as half a dozen types, all meaning the same
         raise _damaged(path) from error
     return state
@@ -263,7 +296,7 @@ def training_dtype(device: torch.device, patch: int) -> torch.dtype | None:
 def _optimiser(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimiser]
     return kind(
-        model.parameters(),
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         amsgrad=config.optimiser == "adam",

@@ -97,7 +97,12 @@ class PatchStream:
         for key in [key for key in self._twins if key[0] == place and key[1] < first]:
             del self._twins[key]
         return twin, cut_patch(
-            twin, self.config.patch, generator, tumour_share=self.config.tumour_share, augment=self.config.augment
+            twin,
+            self.config.patch,
+            generator,
+            tumour_share=self.config.tumour_share,
+            augment=self.config.augment,
+            aligned=self.config.aligned,
         )
 
     def _window(self, step: int) -> tuple[int, int]:
@@ -133,7 +138,13 @@ class PatchStream:
 
 
 def cut_patch(
-    twin: Twin, size: int, generator: torch.Generator, *, tumour_share: float = 0.6, augment: bool = True
+    twin: Twin,
+    size: int,
+    generator: torch.Generator,
+    *,
+    tumour_share: float = 0.6,
+    augment: bool = True,
+    aligned: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One patch: corrupted, sharp [M, P, P, P], regions [R, P, P, P], brain [1, P, P, P], all cut and changed alike.
 
@@ -143,8 +154,23 @@ def cut_patch(
         generator: Source of chance.
         tumour_share: Share of patches centred near a voxel of a random region, so that small ones are seen.
         augment: Flip, rotate, scale, and change intensities.
+        aligned: Cut the sharp images where the corrupted ones are. The published code draws two places, so what its
+            restored patches are compared with is another part of the head; False does that, for comparison.
     """
     center = _center(twin, size, generator, tumour_share)
+    chance = generator.get_state()
+    corrupted, sharp, masks = _cut(twin, center, size, generator, augment)
+    if not aligned:
+        elsewhere = _center(twin, size, generator, tumour_share)
+        generator.set_state(chance)  # turned, scaled and coloured alike: the place alone differs
+        sharp = _cut(twin, elsewhere, size, generator, augment)[1]
+    return corrupted, sharp, masks[:-1], masks[-1:]
+
+
+def _cut(
+    twin: Twin, center: Tensor, size: int, generator: torch.Generator, augment: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Corrupted and sharp [M, P, P, P], and masks of regions and brain [R + 1, P, P, P], around a voxel."""
     warped = augment and bool(torch.rand((), generator=generator) < 0.25)
     theta = random_theta(generator) if warped else torch.eye(3)
     reach = _reach(theta, size) if warped else size
@@ -159,8 +185,7 @@ def cut_patch(
     images = images * masks[-1:]
     if augment:
         images, masks = _augmented(images, masks, generator)
-    corrupted, sharp = images.chunk(2)
-    return corrupted, sharp, masks[:-1], masks[-1:]
+    return *images.chunk(2), masks
 
 
 def _augmented(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

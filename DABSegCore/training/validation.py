@@ -180,6 +180,15 @@ def mean_dice(scores: Sequence[Score]) -> float:
     return float(np.mean([np.mean([score.dice.mean() for score in group]) for _, group in _groups(_decisive(scores))]))
 
 
+def mean_restored(scores: Sequence[Score]) -> float:
+    """As `mean_dice`, of networks that outline nothing: PSNR of what they restored, in dB.
+
+    Raises:
+        ValueError: If there are no scores.
+    """
+    return float(np.mean([np.mean([s.psnr_restored for s in group]) for _, group in _groups(_decisive(scores))]))
+
+
 def tune(scores: Sequence[Score]) -> Decision:
     """Choose the threshold of every region, then the smallest enhancing tumour believed.
 

@@ -263,7 +263,7 @@ def test_another_preset_than_asked_for_is_refused(saved: Path) -> None:
 
 
 def test_the_preset_asked_for_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(checkpoint.PRESETS, "tiny", TINY)
+    monkeypatch.setitem(checkpoint.NETWORKS, "tiny", TINY)
     save_checkpoint(tmp_path / "tiny.pt", build_model(TINY), TINY, {})
     assert load_checkpoint(tmp_path / "tiny.pt", expect_preset="tiny")[1]["preset"] == "tiny"
 

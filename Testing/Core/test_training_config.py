@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from DABSegCore.config import PRESETS
 from DABSegCore.errors import InputError
+from DABSegCore.networks import NETWORKS
 from DABSegCore.training.config import BEST_FOR, BOUNDS, FREE_ON_RESUME, TrainConfig, resolve, resumed
 
 PLACE = Path("run")
@@ -56,7 +56,7 @@ def there(**asked: object) -> dict:
 
 def test_without_a_word_the_machine_decides_the_preset_and_the_preset_the_rest():
     small, base = resolve({}, on_gpu=False), resolve({}, on_gpu=True)
-    assert (small.preset, small.patch, small.learning_rate) == ("small", 96, 1e-3)
+    assert (small.preset, small.patch, small.learning_rate) == ("small", 96, 3e-3)
     assert (base.preset, base.patch, base.learning_rate) == ("base", 128, 5e-4)
     assert small.recipe == base.recipe == "best"
     assert small.steps == base.steps == 20_000
@@ -66,7 +66,7 @@ def test_without_a_word_the_machine_decides_the_preset_and_the_preset_the_rest()
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_what_is_asked_for_beats_the_recipe_and_the_recipe_the_machine(on_gpu):
     config = resolve({"preset": "small", "patch": 64}, on_gpu)
-    assert (config.preset, config.patch, config.learning_rate) == ("small", 64, 1e-3)
+    assert (config.preset, config.patch, config.learning_rate) == ("small", 64, 3e-3)
     config = resolve({"recipe": "paper", "patch": 64, "ema": 0.9}, on_gpu)
     assert (config.preset, config.patch, config.ema, config.batch) == ("paper", 64, 0.9, 1)
 
@@ -93,8 +93,8 @@ def test_the_paper_recipe_with_another_preset_takes_nothing_from_ours():
 
 
 def test_every_preset_has_its_defaults():
-    assert set(BEST_FOR) == set(PRESETS)
-    for preset in PRESETS:
+    assert set(BEST_FOR) <= set(NETWORKS)
+    for preset in NETWORKS:
         assert resolve({"preset": preset}, on_gpu=False).preset == preset
 
 
@@ -157,7 +157,7 @@ def test_what_does_not_go_together_is_refused_in_a_sentence(given, sentence):
 
 def test_every_setting_is_a_flag_with_a_group_and_a_help():
     for setting in dataclasses.fields(TrainConfig):
-        assert set(setting.metadata) == {"group", "help"}, setting.name
+        assert set(setting.metadata) == {"group", "help", "choices"}, setting.name
         assert setting.metadata["group"] in ("data", "network", "recipe", "length", "machine")
         assert setting.metadata["help"]
     names = {setting.name for setting in dataclasses.fields(TrainConfig)}

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from DABSegCore import checkpoint
 from DABSegCore.checkpoint import load_checkpoint, save_checkpoint
-from DABSegCore.config import PRESETS
 from DABSegCore.errors import InputError
 from DABSegCore.losses import Objective
+from DABSegCore.networks import NETWORKS
 from DABSegCore.training import run as module
 from DABSegCore.training.config import TrainConfig, resolve
 from DABSegCore.training.processes import Processes
@@ -33,14 +33,14 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
     """`small` is a tiny network with chance in its forward; the presets as they are go by other names."""
-    for name, preset in list(PRESETS.items()):
-        monkeypatch.setitem(PRESETS, f"true {name}", preset)
-    monkeypatch.setitem(PRESETS, "small", dataclasses.replace(TINY, drop_path=0.4))
+    for name, preset in list(NETWORKS.items()):
+        monkeypatch.setitem(NETWORKS, f"true {name}", preset)
+    monkeypatch.setitem(NETWORKS, "small", dataclasses.replace(TINY, drop_path=0.4))
 
 
 def still(monkeypatch) -> None:
     """No chance in the forward, so that parts of a batch give what the whole gives."""
-    monkeypatch.setitem(PRESETS, "small", TINY)
+    monkeypatch.setitem(NETWORKS, "small", TINY)
 
 
 def config(**changes: object) -> TrainConfig:
@@ -110,7 +110,7 @@ def test_weights_begin_as_the_seed_says_or_where_another_run_ended(tmp_path):
     assert same(weights(a_run(seed=1).model), weights(a_run(seed=1).model))
     assert not same(weights(a_run(seed=1).model), weights(a_run(seed=2).model))
     given = a_run(seed=3).model
-    save_checkpoint(tmp_path / "weights.pt", given, PRESETS["small"], {})
+    save_checkpoint(tmp_path / "weights.pt", given, NETWORKS["small"], {})
     run = a_run(seed=1, init=tmp_path / "weights.pt")
     assert same(weights(run.model), weights(given))
     assert same(weights(run.average), weights(given))
@@ -213,7 +213,7 @@ def test_the_average_by_hand():
 
 def test_without_an_average_it_is_the_weights_with_all_their_counts(monkeypatch):
     """BatchNorm, which `paper` has, counts steps in whole numbers."""
-    monkeypatch.setitem(PRESETS, "small", dataclasses.replace(TINY, gate_norm="batch"))
+    monkeypatch.setitem(NETWORKS, "small", dataclasses.replace(TINY, gate_norm="batch"))
     run = a_run(ema=0.0)
     run.advance([patch()], 0.0)
     counts = [tensor for tensor in weights(run.average).values() if not tensor.is_floating_point()]
@@ -341,7 +341,7 @@ def test_only_the_leading_process_writes(tmp_path):
 
 
 def test_the_average_makes_a_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", TINY)
+    monkeypatch.setitem(NETWORKS, "small", TINY)
     run = a_run()
     run.advance([patch()], 0.0)
     save_checkpoint(tmp_path / "best.pt", run.average, TINY, {})

@@ -1,0 +1,203 @@
+"""Networks: every network that can be trained, segmented with and compared, by name; standard library only.
+
+A name stands for a frozen configuration; `models.build_model` makes the network of any. Ours come with and without the
+stem (`dami-*`: the paper's ablation, and the control that shows what the stem is worth); peers are MONAI's, restorers
+outline nothing and go in front of a segmenter, as the paper's two-stage comparison does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union
+
+from DABSegCore.config import PRESETS, ModelConfig, check_fields, from_plain
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "modalities": (1, 16),
+    "regions": (1, 16),
+    "width": (4, 256),
+    "levels": (2, 6),
+    "encoder_blocks": (1, 64),
+    "middle_blocks": (1, 64),
+    "decoder_blocks": (1, 64),
+}
+"""Least and largest value of every number of the configurations here."""
+
+
+@dataclass(frozen=True)
+class PeerConfig:
+    """A segmentation network of MONAI, which restores nothing.
+
+    Attributes:
+        preset: Its name.
+        architecture: Which of MONAI's.
+        width: Channels at full resolution.
+        levels: Resolutions; SegResNet and SwinUNETR have their own number.
+    """
+
+    preset: str
+    architecture: Literal["segresnet", "swinunetr", "dynunet"]
+    width: int
+    levels: int = 5
+    modalities: int = 4
+    regions: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: As `check_fields`, or if SwinUNETR's width does not divide into its heads.
+        """
+        check_fields(self, BOUNDS)
+        if self.architecture == "swinunetr" and self.width % 12:
+            raise ValueError(f"the width of swinunetr must be a multiple of 12, got {self.width}")
+
+
+@dataclass(frozen=True)
+class NAFNetConfig:
+    """NAFNet as a restorer of four modalities at once.
+
+    Attributes:
+        preset: Its name.
+        width: Channels at the finest resolution.
+        encoder_blocks: Blocks by level, finest first.
+        middle_blocks: Blocks at the coarsest resolution.
+        decoder_blocks: Blocks by level, coarsest first.
+        form: Volumes; or axial slices one by one, which is the published 2-D network.
+        fold: Work at half resolution with 2x2x2 voxels as channels: depthwise convolutions on a CPU are slow.
+    """
+
+    preset: str
+    width: int
+    encoder_blocks: tuple[int, ...]
+    middle_blocks: int
+    decoder_blocks: tuple[int, ...]
+    form: Literal["volume", "axial"] = "volume"
+    fold: bool = False
+    modalities: int = 4
+    regions: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: As `check_fields`, or if encoder and decoder differ in levels.
+        """
+        check_fields(self, BOUNDS)
+        if len(self.encoder_blocks) != len(self.decoder_blocks) or not 1 <= len(self.encoder_blocks) <= 5:
+            raise ValueError(
+                f"NAFNet needs 1 to 5 levels, as many up as down, got {self.encoder_blocks} and {self.decoder_blocks}"
+            )
+        if self.width % 2:
+            raise ValueError(f"the width of NAFNet must be even, got {self.width}")
+
+
+@dataclass(frozen=True)
+class TwoStageConfig:
+    """A restorer, frozen, and a segmenter that sees what it restored.
+
+    Attributes:
+        restorer: Configuration of the first.
+        segmenter: Configuration of the second.
+    """
+
+    restorer: AnyConfig
+    segmenter: AnyConfig
+
+    def __post_init__(self) -> None:
+        """Refuse a chain of more than two, or two that differ in their modalities.
+
+        Raises:
+            ValueError: If so.
+        """
+        if any(isinstance(config, TwoStageConfig) for config in (self.restorer, self.segmenter)):
+            raise ValueError("a two-stage network cannot be part of another one")
+        if self.restorer.modalities != self.segmenter.modalities:
+            raise ValueError(f"restorer and segmenter must read the same modalities, got {self}")
+
+    @property
+    def preset(self) -> str:
+        """Both names."""
+        return f"{self.restorer.preset}+{self.segmenter.preset}"
+
+    @property
+    def modalities(self) -> int:
+        """What it reads."""
+        return self.restorer.modalities
+
+    @property
+    def regions(self) -> int:
+        """What it outlines."""
+        return self.segmenter.regions
+
+
+AnyConfig = Union[ModelConfig, PeerConfig, NAFNetConfig, TwoStageConfig]  # noqa: UP007 (it is evaluated, also on 3.10)
+
+FAMILIES: dict[str, type] = {
+    "dabseg": ModelConfig,
+    "peer": PeerConfig,
+    "nafnet": NAFNetConfig,
+    "two-stage": TwoStageConfig,
+}
+"""Kinds of network, by the name a checkpoint has for them."""
+
+
+def _without_stem(config: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(config, preset=f"dami-{config.preset}", stem="none", stem_blocks=())
+
+
+NETWORKS: dict[str, AnyConfig] = {
+    config.preset: config
+    for config in (
+        *PRESETS.values(),
+        *map(_without_stem, PRESETS.values()),
+        PeerConfig("segresnet", "segresnet", 16),
+        PeerConfig("segresnet-small", "segresnet", 8),
+        PeerConfig("swinunetr", "swinunetr", 48),
+        PeerConfig("swinunetr-small", "swinunetr", 12),
+        PeerConfig("dynunet", "dynunet", 32),
+        PeerConfig("dynunet-small", "dynunet", 16),
+        NAFNetConfig("nafnet", 32, (1, 1, 2, 4), 2, (1, 1, 1, 1)),
+        NAFNetConfig("nafnet-axial", 32, (1, 1, 1, 28), 1, (1, 1, 1, 1), form="axial"),
+        NAFNetConfig("nafnet-small", 16, (1, 1, 2), 2, (1, 1, 1), fold=True),
+    )
+}
+"""Every network that `train --preset` knows."""
+
+
+def family_of(config: AnyConfig) -> str:
+    """Name of a configuration's kind."""
+    return next(name for name, kind in FAMILIES.items() if isinstance(config, kind))
+
+
+def as_plain(config: AnyConfig) -> dict[str, Any]:
+    """A configuration in JSON's types; `config_from` makes it again."""
+    if isinstance(config, TwoStageConfig):
+        stages = {"restorer": config.restorer, "segmenter": config.segmenter}
+        return {name: {"family": family_of(stage), **as_plain(stage)} for name, stage in stages.items()}
+    return dataclasses.asdict(config)
+
+
+def config_from(family: Any, values: Mapping[str, Any]) -> AnyConfig:
+    """A configuration from what `as_plain` made of it.
+
+    Args:
+        family: Name of its kind.
+        values: Its settings.
+
+    Raises:
+        ValueError: If there is no such kind, or as `from_plain`.
+        TypeError: If a setting is missing.
+    """
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise ValueError(f"unknown kind of network {family!r:.40}")
+    if FAMILIES[family] is not TwoStageConfig:
+        return from_plain(FAMILIES[family], values)
+    if set(values) != {"restorer", "segmenter"} or not all(isinstance(v, Mapping) for v in values.values()):
+        raise ValueError(f"a two-stage network has a restorer and a segmenter, got {sorted(values)!r:.60}")
+    stages = {name: dict(stage) for name, stage in values.items()}
+    if any(stage.get("family") == "two-stage" for stage in stages.values()):  # as deep as a file likes, else
+        raise ValueError("a two-stage network cannot be part of another one")
+    return TwoStageConfig(**{name: config_from(stage.pop("family", None), stage) for name, stage in stages.items()})
