@@ -106,7 +106,7 @@ def test_the_report_tells_what_can_be_checked_by_hand(
     assert "Research use only" in report["notice"]
     assert (report["seed"], report["device"], report["precision"]) == (7, "cpu", "float32")
     assert report["thresholds"] == {"ET": 0.5, "TC": 0.5, "WT": 0.45}
-    assert set(report["timings_s"]) == {"read", "prepare", "network", "write"}
+    assert set(report["timings_s"]) == {"read", "prepare", "network", "write", "quality"}
     assert all(seconds >= 0 for seconds in report["timings_s"].values())
     assert report["grid"] == {"shape": [32, 48, 40], "spacing_mm": [1.0, 1.0, 1.0]}
     label = read_volume(out / "a_seg.nii.gz").array
