@@ -14,7 +14,7 @@ from DABSegCore.phantom import VirtualPatient, virtual_patient, write_patient
 
 REPOSITORY = Path(__file__).parents[1]
 MOST_WORKERS = 4
-"""Each takes up to 1.7 GB of memory, and the dearest file alone a sixth of the whole time."""
+"""Each takes up to 2.8 GB of memory, and the dearest file alone a sixth of the whole time."""
 
 DEAREST_FIRST = (
     *("test_train.py", "test_panel_cancel.py", "test_panel_alive.py", "test_tutorial.py", "test_panel_results.py"),

@@ -8,7 +8,7 @@ import slicer
 from DABSegLib.nodes import links
 from DABSegLib.nodes.regions import TUMOUR_REGIONS
 from DABSegLib.views import layout
-from panel_user import volumes_of
+from panel_user import type_path, volumes_of
 
 from DABSegCore.labels import MODALITIES
 
@@ -112,7 +112,8 @@ def test_another_layout_chosen_in_the_toolbar_ends_it(side_by_side):
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
 
 
-def test_another_result_that_is_picked_is_compared(side_by_side, scene):
+def test_another_result_that_is_picked_is_compared(side_by_side, scene, quick_weights):
+    type_path(side_by_side.ui.weightsPath, quick_weights)
     first = side_by_side.parameters.segmentation
     side_by_side.presses_and_waits("applyButton")
     second = side_by_side.parameters.segmentation

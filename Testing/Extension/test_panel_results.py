@@ -9,7 +9,7 @@ import pytest
 import slicer
 from DABSegLib.nodes import links, segments
 from nodes import a_warp
-from panel_user import a_patient, volumes_of
+from panel_user import a_patient, type_path, volumes_of
 
 from DABSegCore.labels import MODALITIES, REGIONS
 
@@ -114,7 +114,8 @@ def test_another_patient_is_not_measured_against_the_truth_of_the_first(finished
     assert float(finished.table("regionTable")[2][2]) > 0.8, "it is the same head, and the user has said so"
 
 
-def test_only_outlines_of_the_result_that_is_picked_are_seen(finished, scene):
+def test_only_outlines_of_the_result_that_is_picked_are_seen(finished, scene, quick_weights):
+    type_path(finished.ui.weightsPath, quick_weights)
     first, truth = segmentation_of(finished), slicer.util.getNode("Virtual_003 truth")
     truth.SetDisplayVisibility(True)
     finished.presses_and_waits("applyButton")
@@ -145,8 +146,9 @@ def test_what_was_picked_by_hand_to_measure_against_is_of_one_patient(user, a_sm
     assert user.parameters.truth is first.truth, "picked for this patient, whose volumes were looked through"
 
 
-def test_a_volume_that_changes_meanwhile_is_told(user, scene):
+def test_a_volume_that_changes_meanwhile_is_told(user, scene, quick_weights):
     sample = a_patient(scene)
+    type_path(user.ui.weightsPath, quick_weights)
     user.until(lambda: user.can("applyButton"))
     user.press("applyButton")
     user.until(lambda: user.reads("statusLabel").startswith("Restoring"))
