@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from DABSegCore.config import ModelConfig
+import importlib
+
 from DABSegCore.models.dabseg import DABSeg as DABSeg
 from DABSegCore.models.prediction import Network as Network
 from DABSegCore.models.prediction import Prediction as Prediction
-from DABSegCore.networks import AnyConfig, PeerConfig, TwoStageConfig
+from DABSegCore.networks import AnyConfig, TwoStageConfig, family_of
+
+PLACES = {
+    "dabseg": ("dabseg", "DABSeg"),
+    "peer": ("peers", "Peer"),
+    "nafnet": ("companions.nafnet", "NAFNet"),
+}
+"""Module and class of every family that is one network; imported when first wanted, as some need more packages."""
 
 
 def build_model(config: AnyConfig) -> Network:
@@ -15,16 +23,9 @@ def build_model(config: AnyConfig) -> Network:
     Raises:
         InputError: If it needs a package that is not installed.
     """
-    if isinstance(config, ModelConfig):
-        return DABSeg(config)
-    if isinstance(config, PeerConfig):
-        from DABSegCore.models.peers import Peer
-
-        return Peer(config)
     if isinstance(config, TwoStageConfig):
         from DABSegCore.models.twostage import TwoStage
 
         return TwoStage(config, build_model(config.restorer), build_model(config.segmenter))
-    from DABSegCore.models.companions.nafnet import NAFNet
-
-    return NAFNet(config)
+    module, name = PLACES[family_of(config)]
+    return getattr(importlib.import_module(f"DABSegCore.models.{module}"), name)(config)

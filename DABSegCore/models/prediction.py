@@ -25,6 +25,19 @@ class Prediction(NamedTuple):
     """Pseudo-clear volumes [B, M, D, H, W] on the input's intensity scale; the input itself if `restores` is False."""
     deep: tuple[Tensor, ...]
     """While training: logits at coarser levels, coarse to fine; else empty."""
+    own_loss: Tensor | None = None
+    """While training: a scalar of the method's own that is added to the joint loss."""
+
+
+class Truth(NamedTuple):
+    """What a network that `wants_truth` is told while training."""
+
+    regions: Tensor
+    """Region masks, float32 [B, R, D, H, W]."""
+    sharp: Tensor
+    """Volumes before motion [B, M, D, H, W]."""
+    brain: Tensor
+    """Mask [B, 1, D, H, W]."""
 
 
 class Network(nn.Module):
@@ -34,10 +47,12 @@ class Network(nn.Module):
         modalities: Channels of the input.
         restores: Whether `Prediction.restored` is more than the input.
         outlines: Whether `Prediction.logits` says anything.
+        wants_truth: Whether training calls `forward(corrupted, truth)`, for losses that need more than the answer.
     """
 
     restores = True
     outlines = True
+    wants_truth = False
 
     def __init__(self, modalities: int) -> None:
         super().__init__()

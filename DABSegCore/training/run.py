@@ -17,6 +17,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.losses import Objective, joint_loss
 from DABSegCore.models import Network, build_model
+from DABSegCore.models.prediction import Truth
 from DABSegCore.models.twostage import TwoStage
 from DABSegCore.networks import NETWORKS, AnyConfig, TwoStageConfig, as_plain, config_from, family_of
 from DABSegCore.training.config import TrainConfig
@@ -123,10 +124,13 @@ class Run:
             brain_only=self.config.rec_over == "brain",
         )
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            prediction = self._network(patch.corrupted.to(memory_format=torch.channels_last_3d))
+            truth = (Truth(patch.regions, patch.sharp, patch.brain),) if self.model.wants_truth else ()
+            prediction = self._network(patch.corrupted.to(memory_format=torch.channels_last_3d), *truth)
         loss, log = joint_loss(
             prediction, patch.regions, patch.sharp, patch.brain, objective, total=self.processes.total
         )
+        if prediction.own_loss is not None:
+            loss = loss + prediction.own_loss
         (loss * weight).backward()
         return {"loss": loss.detach(), **log, "gain_db": _gain_db(prediction.restored, patch)}
 
