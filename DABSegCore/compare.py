@@ -18,7 +18,8 @@ from pathlib import Path
 
 from DABSegCore.cohort import MOST_FAILURES
 from DABSegCore.comparison.collect import collect
-from DABSegCore.comparison.plan import SHIPPED, Plan, read_plan, shipped_plan
+from DABSegCore.comparison.plan import SHIPPED, Plan, shipped_plan
+from DABSegCore.comparison.reading import read_plan
 from DABSegCore.comparison.results import Comparison, write_comparison
 from DABSegCore.comparison.split import settle_split
 from DABSegCore.comparison.work import Workshop, work_through

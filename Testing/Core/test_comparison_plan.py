@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from DABSegCore.comparison.plan import SHIPPED, Plan, read_plan, shipped_plan
+from DABSegCore.comparison.plan import SHIPPED, Plan, shipped_plan
+from DABSegCore.comparison.reading import read_plan
 from DABSegCore.comparison.settings import config_of, words
 from DABSegCore.comparison.split import settle_split
 from DABSegCore.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 
 from DABSegCore.comparison import child
 from DABSegCore.comparison.child import Ended, run_child
-from DABSegCore.comparison.plan import read_plan
+from DABSegCore.comparison.reading import read_plan
 from DABSegCore.comparison.work import Workshop, record_of, work_through
 from DABSegCore.evaluation.results import EVALUATION
 from DABSegCore.progress import Progress
