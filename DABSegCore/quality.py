@@ -21,8 +21,9 @@ import numpy as np
 
 from DABSegCore.labels import MODALITIES, REGIONS
 
-REVIEW_MOTION = 0.6
-"""Mean motion index of a case from which it should be looked at."""
+REVIEW_MOTION = 0.7
+"""Motion index of a modality from which its case should be looked at. The worst modality counts, not their mean: one
+blurred scan of four is enough to spoil an outline."""
 
 COLUMNS = ("review", *(f"motion_{m}" for m in MODALITIES), *(f"stability_{r}" for r in REGIONS))
 """Columns that `row` may fill in a table of cases."""
@@ -73,11 +74,12 @@ def assess(
         volumes_ml: Volume by region of the segmentation.
     """
     reasons = []
-    mean = mean_motion(motion)
-    if mean is not None and mean >= REVIEW_MOTION:
+    blurred = {name: value for name, value in motion.items() if value is not None and value >= REVIEW_MOTION}
+    if blurred:
+        which = ", ".join(f"{name} {value:.2f}" for name, value in blurred.items())
         reasons.append(
-            f"the edges of the images disagree as after severe motion (index {mean:.2f}, looked at from "
-            f"{REVIEW_MOTION:g} on)"
+            "edges that lie in no other modality, as after severe motion or without registration (motion index of "
+            f"{which}; bound {REVIEW_MOTION:g})"
         )
     if volumes_ml["WT"] == 0:
         reasons.append("no tumour was found")
@@ -92,12 +94,6 @@ def assess(
 def sentence(quality: Mapping[str, Any]) -> str:
     """What to tell the user of a case to be looked at."""
     return f"look at this case before its outlines are used: {'; '.join(quality['reasons'])}"
-
-
-def mean_motion(motion: Mapping[str, float | None]) -> float | None:
-    """Mean index over the modalities that have one."""
-    known = [value for value in motion.values() if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def row(quality: Mapping[str, Any] | None) -> dict[str, Any]:
