@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from DABSegCore.errors import packages_for
-from DABSegCore.models.prediction import Network, Prediction, crop, pad_to_stride
+from DABSegCore.models.prediction import STRIDE, Network, Prediction, crop, pad_to_stride
 from DABSegCore.networks import PeerConfig
 
 DEEP_LEVELS = 2
@@ -39,7 +45,10 @@ class Peer(Network):
             ValueError: As `Network.check`.
         """
         size = self.check(corrupted)
-        out = self.net(pad_to_stride(corrupted))
+        x = pad_to_stride(corrupted)
+        if self.config.architecture == "swinunetr" and max(x.shape[2:]) == STRIDE:
+            x = F.pad(x, (0, STRIDE))  # else its coarsest level is one voxel, of which there is no norm
+        out = self.net(x)
         if out.ndim == 6:  # DynUNet while training: all levels brought to full size, finest first
             finest, *coarser = out.unbind(1)
             return Prediction(crop(finest, size), corrupted, tuple(crop(level, size) for level in reversed(coarser)))
@@ -58,9 +67,24 @@ def _swinunetr(config: PeerConfig) -> nn.Module:
     import einops  # noqa: F401 (MONAI asks for it only in the first forward, in words of its own)
     from monai.networks.nets import SwinUNETR
 
-    return SwinUNETR(
-        in_channels=config.modalities, out_channels=config.regions, feature_size=config.width, use_v2=False
-    )
+    with _NumbersOnCpu():
+        return SwinUNETR(
+            in_channels=config.modalities, out_channels=config.regions, feature_size=config.width, use_v2=False
+        )
+
+
+class _NumbersOnCpu(TorchFunctionMode):
+    """Lets MONAI read numbers off `torch.linspace` also where all else is built without memory, on the meta device."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        on_cpu = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **(kwargs or {}), **on_cpu)
 
 
 def _dynunet(config: PeerConfig) -> nn.Module:

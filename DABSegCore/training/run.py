@@ -157,10 +157,12 @@ class Run:
     def _update_average(self) -> None:
         """Move the average towards the weights; slowly only once there is something worth keeping."""
         decay = min(self.config.ema, self.step / (self.step + 10))
-        ours, theirs = self.average.state_dict().values(), self.model.state_dict().values()
-        pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
-        for a, b in zip(ours, theirs, strict=True):
+        ours, theirs = (m.state_dict(keep_vars=True).values() for m in (self.average, self.model))
+        # DynUNet names its layers twice: each is averaged once.
+        pairs = list({id(a): (a, b) for a, b in zip(ours, theirs, strict=True)}.values())
+        moved = [(a, b) for a, b in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in moved], [b for _, b in moved], 1 - decay)
+        for a, b in pairs:
             if not a.is_floating_point():
                 a.copy_(b)
 

@@ -72,6 +72,12 @@ def test_any_size_any_batch_and_what_it_says_of_itself_is_so(config):
         model(torch.rand(1, 3, 32, 32, 32))
 
 
+@pytest.mark.parametrize("config", SMALLEST, ids=named)
+def test_the_smallest_volume_there_is_goes_through(config):
+    with torch.no_grad():
+        assert build_model(config).eval()(torch.rand(1, 4, 32, 32, 32)).logits.shape == (1, 3, 32, 32, 32)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_name_stands_for_a_configuration_that_json_brings_back(name):
     config = NETWORKS[name]
@@ -123,7 +129,7 @@ def test_a_block_of_nafnet_written_out():
     torch.testing.assert_close(block(x), wanted)
 
 
-@pytest.mark.parametrize("config", [NAF, TwoStageConfig(NAF, SEGRES)], ids=named)
+@pytest.mark.parametrize("config", SMALLEST, ids=named)
 def test_a_checkpoint_brings_back_a_network_of_any_family(tmp_path: Path, config):
     torch.manual_seed(3)
     model = build_model(config).eval()
@@ -202,6 +208,19 @@ def test_a_restorer_learns_to_restore_and_then_stays_as_it_is_in_front_of_a_segm
     again.restore(state, tmp_path)
     after = [r.advance([a_patch()], 0.0)["loss"].item() for r in (run, again)]
     assert after[0] == after[1]
+
+
+@pytest.mark.parametrize("config", SMALLEST, ids=named)
+def test_every_weight_is_averaged_once(config, monkeypatch):
+    """DynUNet names its layers twice."""
+    monkeypatch.setitem(NETWORKS, "one", config)
+    run = a_run(preset="one", ema=0.5)
+    run.step = 1000
+    for parameters, value in ((run.average.parameters(), 0.0), (run.model.parameters(), 1.0)):
+        for parameter in parameters:
+            parameter.data.fill_(value)
+    run._update_average()
+    assert all((parameter == 0.5).all() for parameter in run.average.parameters())
 
 
 @pytest.mark.usefixtures("_tiny")
