@@ -34,6 +34,8 @@ def within(box: Sequence[int], shape: Sequence[int]) -> np.ndarray:
 class Everything(nn.Module):
     """Says tumour everywhere, and makes images brighter; remembers what it saw."""
 
+    restores = True
+
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[torch.Tensor] = []
