@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -64,18 +65,19 @@ def run_child(words: Sequence[str], name: str, progress: Progress) -> Ended:
     )
     fault, last = "", ""
     try:
-        with process.stdout:
-            for line in process.stdout:
-                fault = _pass_on(line.rstrip(), name, progress) or fault
-                last = line.strip() or last
+        for line in process.stdout:
+            fault = _pass_on(line.rstrip(), name, progress) or fault
+            last = line.strip() or last
         peak_mb = _wait(process)
     except KeyboardInterrupt:  # Ctrl-C reaches the child as well, which may still have to save
-        process.wait(PATIENCE_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=PATIENCE_S)  # listening on: it would fail on words that nobody takes
         raise
     finally:
         if process.returncode is None:
             process.kill()
             process.wait()
+        process.stdout.close()
     if process.returncode in INTERRUPTED:
         raise KeyboardInterrupt
     return Ended(process.returncode, fault or last, time.monotonic() - started, peak_mb)

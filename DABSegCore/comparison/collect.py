@@ -11,7 +11,7 @@ from DABSegCore.comparison.analysis import against, calibration
 from DABSegCore.comparison.cost import cost_of
 from DABSegCore.comparison.plan import Method
 from DABSegCore.comparison.results import Comparison, MethodResult
-from DABSegCore.comparison.work import Workshop
+from DABSegCore.comparison.work import Workshop, is_judged
 from DABSegCore.errors import InputError
 from DABSegCore.evaluation.predictions import GIVEN
 from DABSegCore.evaluation.results import Evaluation, load, summarise
@@ -27,7 +27,7 @@ def collect(shop: Workshop, faults: Mapping[str, str], command: str) -> Comparis
         command: What was run, for the report.
     """
     ours = shop.plan.protocol
-    methods = tuple(_result(shop, method, faults.get(method.name)) for method in shop.plan.methods if method.judged)
+    methods = tuple(_result(shop, method, faults) for method in shop.plan.methods if method.judged)
     evaluations = {method.name: method.evaluation for method in methods if method.evaluation is not None}
     tests = against(ours.reference, evaluations) if ours.reference in evaluations else []
     control = evaluations.get(ours.calibration or "")
@@ -41,9 +41,12 @@ def collect(shop: Workshop, faults: Mapping[str, str], command: str) -> Comparis
     )
 
 
-def _result(shop: Workshop, method: Method, fault: str | None) -> MethodResult:
+def _result(shop: Workshop, method: Method, faults: Mapping[str, str]) -> MethodResult:
     """One method: how it was judged and what it costs, or why neither is known."""
+    fault = faults.get(method.name)
     start = MethodResult(method.name, method.slug, method.note, method.paper, fault=fault)
+    if fault is not None and (method.restorer in faults or not is_judged(shop, method)):
+        return start  # what may lie in its folder is of other weights or settings
     try:
         evaluation = load(shop.evaluation(method))
         if method.predictions is not None:

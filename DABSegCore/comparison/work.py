@@ -119,7 +119,8 @@ def judge(shop: Workshop, method: Method) -> None:
     folder = shop.evaluation(method)
     settings = _judging_settings(shop, method)
     record = _record(folder, settings, may_change=("split", "part", "virtual", "severities"))
-    if record["finished"] and _is_whole(folder):
+    # Label maps on disk may have changed, which `evaluate` sees.
+    if record["finished"] and method.predictions is None and _is_whole(folder):
         shop.progress.log(f"{method.name}: judged before")
         return
     record["settings"], record["finished"] = settings, False
@@ -134,6 +135,19 @@ def judge(shop: Workshop, method: Method) -> None:
     if ended.code:
         some = f"{ended.code} times it could not be judged, the last" if _is_whole(folder) else "judging it failed"
         raise InputError(f"{some} ({_why(ended)})", code="judging-failed")
+
+
+def is_judged(shop: Workshop, method: Method) -> bool:
+    """Whether there is an evaluation, be it of some cases only, of just what the plan says now."""
+    try:
+        if method.is_trained:
+            trained = _record(shop.out / RUNS / method.slug, _training_settings(shop, method))
+            if not trained["finished"]:
+                return False
+        record = record_of(shop.evaluation(method))
+        return record is not None and record["settings"] == _judging_settings(shop, method)
+    except InputError:
+        return False
 
 
 def record_of(folder: Path) -> dict[str, Any] | None:

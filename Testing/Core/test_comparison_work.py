@@ -14,8 +14,9 @@ import pytest
 
 from DABSegCore.comparison import child
 from DABSegCore.comparison.child import Ended, run_child
+from DABSegCore.comparison.plan import Method
 from DABSegCore.comparison.reading import read_plan
-from DABSegCore.comparison.work import Workshop, record_of, work_through
+from DABSegCore.comparison.work import Workshop, is_judged, judge, record_of, work_through
 from DABSegCore.evaluation.results import EVALUATION
 from DABSegCore.progress import Progress
 from DABSegCore.training.run import STATE
@@ -183,6 +184,22 @@ def test_another_motion_is_another_evaluation(shop, commands) -> None:
     assert "seed 0 there, 1 in the plan" in faults["one"]
 
 
+def test_what_was_judged_under_other_settings_counts_no_more(shop, commands) -> None:
+    commands.codes["one", "DABSegCore.evaluate"] = 2  # cases that failed
+    work_through(shop())
+    for change, counts in (("", True), ("steps = 11", False), ("steps = 10\nbatch = 1", False)):
+        begun = shop(PLAN.replace("steps = 10", change or "steps = 10"))
+        assert is_judged(begun, begun.plan.by_name["one"]) == counts
+    begun = shop(PLAN.replace("virtual = 1", "virtual = 1\nseed = 1"))
+    assert not is_judged(begun, begun.plan.by_name["one"])
+
+
+def test_label_maps_on_disk_are_asked_again(shop, commands, tmp_path: Path) -> None:
+    for _ in range(2):
+        judge(shop(), Method("disk", predictions=tmp_path))
+        assert commands.said() == ["disk: evaluate"]
+
+
 def test_the_most_memory_of_all_sittings_is_kept(shop, commands, tmp_path: Path) -> None:
     work_through(shop())
     record = record_of(tmp_path / "out" / "evaluations" / "one")
@@ -262,7 +279,8 @@ def test_a_child_that_was_asked_to_stop_stops_all(module, end: str) -> None:
 def test_ctrl_c_waits_for_what_the_child_saves(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = (
         "import signal, sys, time\n"
-        "def save(*_):\n    time.sleep(0.2); open(sys.argv[1], 'w').close(); sys.exit(130)\n"
+        "def save(*_):\n    time.sleep(0.2); print('saving', flush=True)\n"
+        "    open(sys.argv[1], 'w').close(); sys.exit(130)\n"
         "signal.signal(signal.SIGINT, save)\nprint('ready', flush=True)\ntime.sleep(60)\n"
     )
     started: list[subprocess.Popen] = []
