@@ -129,6 +129,18 @@ def test_results_enter_the_scene_with_all_they_belong_to(scene, inputs, results,
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.usefixtures("temporary")
+def test_weights_that_restore_nothing_leave_segments_alone(scene, inputs, results, fake):
+    for path in results.glob("*_pseudo-clear.nii"):
+        path.unlink()
+    report = json.loads((results / "Sam_report.json").read_text())
+    (results / "Sam_report.json").write_text(json.dumps({**report, "options": {"restored": False}}))
+    fake("results", str(results))
+    result = run_to_end(Work(segment_steps(scene, inputs)))
+    assert result.pseudo_clear == {}
+    assert result.segmentation.GetScene() is scene
+
+
 def test_cancelled_at_any_step_nothing_remains(scene, inputs, results, fake, temporary):
     jobs = fake("results", str(results))
     before, steps, seen = look_of(scene), 0, set()

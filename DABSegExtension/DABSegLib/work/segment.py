@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class SegmentResult:
 
     Args:
         segmentation: vtkMRMLSegmentationNode with ET, TC and WT.
-        pseudo_clear: Modality -> restored vtkMRMLScalarVolumeNode.
+        pseudo_clear: Modality -> restored vtkMRMLScalarVolumeNode; empty if the weights restore nothing.
         report: The facts of the run, as in its `report.json`.
         timings_s: Seconds of export, start, load, network, write, import and total.
     """
@@ -108,7 +109,8 @@ def _compute_steps(scene: Any, inputs: Inputs, choices: list[str], folder: Path,
     )
     loaded = time.perf_counter()
     report = json.loads(read_bytes(folder / "out" / f"{inputs.case_id}_report.json"))
-    segmentation, pseudo_clear = yield from _load_steps(folder / "out", inputs)
+    restored = report.get("options", {}).get("restored", True)  # not by weights that restore nothing
+    segmentation, pseudo_clear = yield from _load_steps(folder / "out", inputs, MODALITIES if restored else ())
     return _Computed(segmentation, pseudo_clear, report, ended, exported, loaded)
 
 
@@ -123,14 +125,14 @@ def _choices(inputs: Inputs, weights: Path | None, device: str, tta: bool, roi: 
     return options
 
 
-def _load_steps(out: Path, inputs: Inputs) -> Steps[tuple[Any, dict[str, Any]]]:
-    """Read the results into nodes that are in no scene."""
+def _load_steps(out: Path, inputs: Inputs, restored: Sequence[str]) -> Steps[tuple[Any, dict[str, Any]]]:
+    """Read the segments and the pseudo-clear volumes of modalities into nodes that are in no scene."""
     case_id, reference = inputs.case_id, inputs.reference_node
     status = Status("Loading the segments", 0.9, busy=True)
     steps = segments.segmentation_steps(out / f"{case_id}_seg.nii", reference, f"{case_id} tumour")
     segmentation = yield from told(steps, status)
     pseudo_clear = {}
-    for number, modality in enumerate(MODALITIES):
+    for number, modality in enumerate(restored):
         status = Status("Loading the pseudo-clear volumes", 0.92 + 0.015 * number, busy=True)
         name = f"{inputs.names[modality]}_pseudo-clear (synthetic)"
         steps = bridge.volume_node_steps(out / f"{case_id}_{modality}_pseudo-clear.nii", name, reference)
