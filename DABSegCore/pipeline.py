@@ -149,6 +149,7 @@ def segment_case(
     """
     _refuse_own_folder(case, out)
     restores = engine.model.restores
+    unmet = options.restored and not restores
     options = replace(options, restored=options.restored and restores)
     facts = reports.identity(case, engine.weights, options.plain())
     earlier = reports.read_report(reports.report_path(out, case.case_id))
@@ -158,7 +159,7 @@ def segment_case(
         reports.refuse_another_case(earlier, facts, reports.report_path(out, case.case_id))
 
     notes = Notebook(engine.progress)
-    if not restores:
+    if unmet:
         notes.warn(f"{engine.weights['preset']} restores nothing, so there are no pseudo-clear volumes")
     with notes.stage("read"):
         loaded = load_case(case, reference=options.reference, on_warning=notes.warn)

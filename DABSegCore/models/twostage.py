@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from DABSegCore.models.prediction import Network, Prediction
+from DABSegCore.models.prediction import Network, Prediction, Truth
 from DABSegCore.networks import TwoStageConfig
 
 
@@ -22,7 +22,7 @@ class TwoStage(Network):
         self.config = config
         self.restorer = restorer.requires_grad_(False)
         self.segmenter = segmenter
-        self.outlines = segmenter.outlines
+        self.outlines, self.wants_truth = segmenter.outlines, segmenter.wants_truth
 
     def train(self, mode: bool = True) -> TwoStage:
         """As of any module, except that the restorer stays as it was when it was done."""
@@ -30,9 +30,8 @@ class TwoStage(Network):
         self.restorer.eval()
         return self
 
-    def forward(self, corrupted: Tensor) -> Prediction:
-        """[B, M, D, H, W] of any size -> the segmenter's logits for what the restorer made of it, and that."""
+    def forward(self, corrupted: Tensor, *truth: Truth) -> Prediction:
+        """[B, M, D, H, W] of any size -> the segmenter's answer to what the restorer made of it, and that."""
         with torch.no_grad():
             restored = self.restorer(corrupted).restored.clamp(0, 1)
-        said = self.segmenter(restored)
-        return Prediction(said.logits, restored, said.deep)
+        return self.segmenter(restored, *truth)._replace(restored=restored)

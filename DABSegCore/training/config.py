@@ -163,7 +163,7 @@ PAPER_RECIPE: dict[str, Any] = {
     "preset": "paper",
     "patch": 128,
     "batch": 1,
-    "severities": (2,),
+    "severities": (4,),  # the paper's S2, by what it costs a network that never saw motion: docs/compare.md
     "fresh_motion": False,
     "pool": 1,
     "patches_per_twin": 1,

@@ -181,12 +181,15 @@ def mean_dice(scores: Sequence[Score]) -> float:
 
 
 def mean_restored(scores: Sequence[Score]) -> float:
-    """As `mean_dice`, of networks that outline nothing: PSNR of what they restored, in dB.
+    """As `mean_dice`, of networks that outline nothing: mean error of what they restored, as PSNR in dB.
+
+    The mean is taken of errors, not of decibels: sharp images left alone have the cap, which would outweigh all others.
 
     Raises:
         ValueError: If there are no scores.
     """
-    return float(np.mean([np.mean([s.psnr_restored for s in group]) for _, group in _groups(_decisive(scores))]))
+    errors = [np.mean([10 ** (-s.psnr_restored / 10) for s in group]) for _, group in _groups(_decisive(scores))]
+    return float(-10 * np.log10(np.mean(errors)))
 
 
 def tune(scores: Sequence[Score]) -> Decision:

@@ -19,7 +19,7 @@ PAPER = {
     "patch": 128,
     "batch": 1,
     "accumulate": 1,
-    "severities": (2,),
+    "severities": (4,),
     "fresh_motion": False,
     "pool": 1,
     "patches_per_twin": 1,

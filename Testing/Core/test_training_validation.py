@@ -22,6 +22,7 @@ from DABSegCore.training.validation import (
     THRESHOLDS,
     Score,
     mean_dice,
+    mean_restored,
     score_twin,
     summarise,
     tune,
@@ -280,6 +281,13 @@ def test_the_criterion_counts_real_cases_and_every_severity_the_same():
     assert mean_dice(real) == pytest.approx((mild + severe) / 2)
     assert mean_dice(virtual + real) == mean_dice(real)
     assert mean_dice(virtual) == pytest.approx((0.12 + 2) / 3)
+
+
+def test_what_a_restorer_is_chosen_by_is_the_mean_error_of_real_cases_not_of_decibels():
+    real = [a_score("real", 0, "a", 0, (60.0, 60.0)), a_score("real", 2, "a", 0, (20.0, 20.0))]
+    assert mean_restored(real) == pytest.approx(-10 * np.log10((1e-6 + 1e-2) / 2))
+    better = [a_score("real", 0, "a", 0, (60.0, 40.0)), a_score("real", 2, "a", 0, (20.0, 22.0))]
+    assert mean_restored([*better, a_score("virtual", 2, "v", 0, (9.0, 9.0))]) > mean_restored(real)
 
 
 def test_the_criterion_does_not_depend_on_who_scored_what():
