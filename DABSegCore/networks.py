@@ -94,6 +94,82 @@ class NAFNetConfig:
             raise ValueError(f"the width of NAFNet must be even, got {self.width}")
 
 
+RMR_BOUNDS = BOUNDS | {
+    "reads": (0, 15),
+    "salient": (0, 15),
+    "features": (4, 16),
+    "patch": (1, 8),
+    "heads": (1, 64),
+    "depths": (1, 32),
+    "window": (1, 16),
+    "head_width": (4, 256),
+    "head_levels": (2, 6),
+}
+"""The same for `RMRConfig`."""
+
+
+@dataclass(frozen=True)
+class RMRConfig:
+    """RMR-Fusion: an autoencoder that removes degradations, a fusion of its features, and a network that outlines.
+
+    Attributes:
+        preset: Its name.
+        reads: The modalities it fuses, by index.
+        salient: The one whose intensities the fused volume shall keep (FLAIR shows lesions).
+        width: Channels of the windowed attention; half of it that of the first and last convolutions.
+        features: Channels an encoder gives, and the fusion.
+        patch: Voxels along an edge of an attention token.
+        heads: Of the attention.
+        depths: Attention blocks by layer; every second one in a layer shifts its windows.
+        window: Largest attention window, in tokens per axis.
+        head: Network that outlines, of MONAI.
+        head_width: Its width.
+        head_levels: Its levels, if it is `dynunet`.
+    """
+
+    preset: str
+    reads: tuple[int, ...] = (0, 1, 2, 3)
+    salient: int = 3
+    width: int = 48
+    features: int = 16
+    patch: int = 2
+    heads: int = 6
+    depths: tuple[int, ...] = (3, 3)
+    window: int = 7
+    head: Literal["segresnet", "swinunetr", "dynunet"] = "swinunetr"
+    head_width: int = 48
+    head_levels: int = 5
+    modalities: int = 4
+    regions: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: As `check_fields` and `PeerConfig`, or if two numbers do not go together.
+        """
+        check_fields(self, RMR_BOUNDS)
+        distinct = len(set(self.reads)) == len(self.reads) >= 2
+        if not distinct or max(self.reads) >= self.modalities or self.salient not in self.reads:
+            raise ValueError(
+                f"reads must name two or more of {self.modalities} modalities, salient among them, each once, got "
+                f"{self.reads} and {self.salient}"
+            )
+        if self.width % 2 or self.width % self.heads:
+            raise ValueError(
+                f"the width of RMR must be even and a multiple of its {self.heads} heads, got {self.width}"
+            )
+        if self.patch not in (1, 2, 4, 8) or not self.depths:
+            raise ValueError(f"RMR needs a patch of 1, 2, 4 or 8 and a depth, got {self.patch} and {self.depths}")
+        self.head_config()
+
+    def head_config(self) -> PeerConfig:
+        """Configuration of the network that outlines: it reads the fused features."""
+        return PeerConfig(
+            f"{self.preset}-head", self.head, self.head_width, self.head_levels, self.features, self.regions
+        )
+
+
 @dataclass(frozen=True)
 class TwoStageConfig:
     """A restorer, frozen, and a segmenter that sees what it restored.
@@ -133,12 +209,13 @@ class TwoStageConfig:
         return self.segmenter.regions
 
 
-AnyConfig = Union[ModelConfig, PeerConfig, NAFNetConfig, TwoStageConfig]  # noqa: UP007 (it is evaluated, also on 3.10)
+AnyConfig = Union[ModelConfig, PeerConfig, NAFNetConfig, RMRConfig, TwoStageConfig]  # noqa: UP007 (it is evaluated, also on 3.10)
 
 FAMILIES: dict[str, type] = {
     "dabseg": ModelConfig,
     "peer": PeerConfig,
     "nafnet": NAFNetConfig,
+    "rmr": RMRConfig,
     "two-stage": TwoStageConfig,
 }
 """Kinds of network, by the name a checkpoint has for them."""
@@ -162,6 +239,9 @@ NETWORKS: dict[str, AnyConfig] = {
         NAFNetConfig("nafnet", 32, (1, 1, 2, 4), 2, (1, 1, 1, 1)),
         NAFNetConfig("nafnet-axial", 32, (1, 1, 1, 28), 1, (1, 1, 1, 1), form="axial"),
         NAFNetConfig("nafnet-small", 16, (1, 1, 2), 2, (1, 1, 1), fold=True),
+        RMRConfig("rmr"),
+        RMRConfig("rmr-two", reads=(0, 3)),
+        RMRConfig("rmr-small", width=8, features=8, patch=4, heads=2, depths=(2,), head="segresnet", head_width=8),
     )
 }
 """Every network that `train --preset` knows."""

@@ -27,6 +27,8 @@ class Prediction(NamedTuple):
     """While training: logits at coarser levels, coarse to fine; else empty."""
     own_loss: Tensor | None = None
     """While training: a scalar of the method's own that is added to the joint loss."""
+    fused: Tensor | None = None
+    """From a method that fuses: one volume made of several modalities, on their intensity scale [B, 1, D, H, W]."""
 
 
 class Truth(NamedTuple):
