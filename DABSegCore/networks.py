@@ -239,9 +239,11 @@ NETWORKS: dict[str, AnyConfig] = {
         NAFNetConfig("nafnet", 32, (1, 1, 2, 4), 2, (1, 1, 1, 1)),
         NAFNetConfig("nafnet-axial", 32, (1, 1, 1, 28), 1, (1, 1, 1, 1), form="axial"),
         NAFNetConfig("nafnet-small", 16, (1, 1, 2), 2, (1, 1, 1), fold=True),
-        RMRConfig("rmr"),
+        RMRConfig("rmr", window=4),
         RMRConfig("rmr-two", reads=(0, 3)),
-        RMRConfig("rmr-small", width=8, features=8, patch=4, heads=2, depths=(2,), head="segresnet", head_width=8),
+        RMRConfig(
+            "rmr-small", width=8, features=8, patch=4, heads=2, depths=(2,), window=4, head="segresnet", head_width=8
+        ),
     )
 }
 """Every network that `train --preset` knows."""
