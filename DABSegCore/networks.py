@@ -171,6 +171,39 @@ class RMRConfig:
 
 
 @dataclass(frozen=True)
+class MedDeblurConfig:
+    """MedDeblur as a restorer of four modalities at once; the published network is `axial` with the rest off.
+
+    Attributes:
+        preset: Its name.
+        width: Channels at the finest resolution, doubled twice.
+        form: Volumes; or axial slices one by one.
+        fold: Work at half resolution with 2x2x2 voxels as channels, as for NAFNet; in volumes only.
+        residual: Correct the input, by nothing at first, in place of making the image anew.
+        every_scale: Learn from the answers of all three scales, not of the finest alone.
+    """
+
+    preset: str
+    width: int
+    form: Literal["volume", "axial"] = "volume"
+    fold: bool = False
+    residual: bool = True
+    every_scale: bool = True
+    modalities: int = 4
+    regions: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: As `check_fields`, or if slices would be folded into each other.
+        """
+        check_fields(self, BOUNDS)
+        if self.fold and self.form == "axial":
+            raise ValueError("MedDeblur folds volumes, not axial slices, which would then see their neighbours")
+
+
+@dataclass(frozen=True)
 class TwoStageConfig:
     """A restorer, frozen, and a segmenter that sees what it restored.
 
@@ -209,12 +242,13 @@ class TwoStageConfig:
         return self.segmenter.regions
 
 
-AnyConfig = Union[ModelConfig, PeerConfig, NAFNetConfig, RMRConfig, TwoStageConfig]  # noqa: UP007 (it is evaluated, also on 3.10)
+AnyConfig = Union[ModelConfig, PeerConfig, NAFNetConfig, MedDeblurConfig, RMRConfig, TwoStageConfig]  # noqa: UP007 (it is evaluated, also on 3.10)
 
 FAMILIES: dict[str, type] = {
     "dabseg": ModelConfig,
     "peer": PeerConfig,
     "nafnet": NAFNetConfig,
+    "meddeblur": MedDeblurConfig,
     "rmr": RMRConfig,
     "two-stage": TwoStageConfig,
 }
@@ -239,6 +273,9 @@ NETWORKS: dict[str, AnyConfig] = {
         NAFNetConfig("nafnet", 32, (1, 1, 2, 4), 2, (1, 1, 1, 1)),
         NAFNetConfig("nafnet-axial", 32, (1, 1, 1, 28), 1, (1, 1, 1, 1), form="axial"),
         NAFNetConfig("nafnet-small", 16, (1, 1, 2), 2, (1, 1, 1), fold=True),
+        MedDeblurConfig("meddeblur", 16),
+        MedDeblurConfig("meddeblur-axial", 32, form="axial", residual=False, every_scale=False),
+        MedDeblurConfig("meddeblur-small", 16, fold=True),
         RMRConfig("rmr", window=4),
         RMRConfig("rmr-two", reads=(0, 3)),
         RMRConfig(
