@@ -13,6 +13,7 @@ PLACES = {
     "dabseg": ("dabseg", "DABSeg"),
     "peer": ("peers", "Peer"),
     "nafnet": ("companions.nafnet", "NAFNet"),
+    "btsegdiff": ("companions.btsegdiff", "BTSegDiff"),
     "meddeblur": ("companions.meddeblur", "MedDeblur"),
     "rmr": ("companions.rmr", "RMR"),
 }
