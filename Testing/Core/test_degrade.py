@@ -125,7 +125,7 @@ def test_windows_are_an_eighth_at_most_and_only_they_lose_their_structure():
         assert 1 <= k.stop - k.start <= 4
         assert 4 <= j.stop - j.start <= 8
         assert 6 <= i.stop - i.start <= 10
-        assert all(0 <= s.start and s.stop <= n for s, n in zip((k, j, i), size, strict=True))
+        assert all(s.start >= 0 and s.stop <= n for s, n in zip((k, j, i), size, strict=True))
     images = torch.rand(2, *size, generator=seeded())
     inside = torch.zeros(size, dtype=torch.bool)
     for window in windows:
@@ -135,14 +135,10 @@ def test_windows_are_an_eighth_at_most_and_only_they_lose_their_structure():
     assert changed[:, inside].float().mean() > 0.99
 
 
-def test_a_structure_whose_phases_stay_where_they_are_keeps_its_mean():
-    images = torch.full((1, 2, 16, 16), 0.5)
-    broken = break_structure(images, [(slice(0, 1), slice(0, 8), slice(0, 8))], 0, seeded())
-    weight = 1 / (1 + 2 * (math.exp(-2) + math.exp(-8)))  # of a Gaussian of half a sample at its middle
-    assert broken[0, 0, :8, :8].mean().item() < 0.5
-    assert torch.equal(broken[0, 1], images[0, 1])
-    # Of the spectrum's single entry its own place keeps weight^2, and mirrored borders give back what they lose.
-    assert broken[0, 0, :8, :8].amax().item() >= 0.5 * weight**2
+def test_a_window_of_one_voxel_has_no_structure_to_lose():
+    images = torch.rand(2, 3, 8, 8, generator=seeded())
+    broken = break_structure(images, [(slice(1, 2), slice(4, 5), slice(6, 7))], 5, seeded())
+    torch.testing.assert_close(broken, images)
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
