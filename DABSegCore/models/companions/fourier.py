@@ -28,17 +28,16 @@ class SpectralFilter(nn.Module):
     def __init__(self, channels: int, grid: Sequence[int]) -> None:
         super().__init__()
         self.grid = tuple(grid)
-        spectrum = (channels, self.grid[0], self.grid[1], self.grid[2] // 2 + 1)
-        # Not one complex parameter: optimisers, the moving average and .to(memory_format) know real ones.
-        self.real = nn.Parameter(1 + 0.02 * torch.randn(spectrum))
-        self.imaginary = nn.Parameter(0.02 * torch.randn(spectrum))
+        # Real and imaginary part, as five axes: the moving average wants real parameters, channels_last_3d five axes.
+        start = 0.02 * torch.randn(2, channels, self.grid[0], self.grid[1], self.grid[2] // 2 + 1)
+        start[0] += 1
+        self.weight = nn.Parameter(start)
 
     def at(self, size: Sequence[int]) -> Tensor:
         """Weights for a grid [D, H, W]: complex [C, D, H, W/2 + 1], linear between the frequencies there are."""
         if tuple(size) == self.grid:
-            return torch.complex(self.real, self.imaginary)
-        table = torch.stack([self.real, self.imaginary])
-        table = torch.fft.fftshift(table, dim=(2, 3))  # frequencies -1/2 .. just under 1/2 cycles a voxel
+            return torch.complex(*self.weight)
+        table = torch.fft.fftshift(self.weight, dim=(2, 3))  # frequencies -1/2 .. just under 1/2 cycles a voxel
         for axis in (2, 3):  # and 1/2, which is -1/2
             table = torch.cat([table, table.narrow(axis, 0, 1)], dim=axis)
         wanted = (size[0] + 1, size[1] + 1, size[2] // 2 + 1)
