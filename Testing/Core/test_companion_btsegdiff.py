@@ -179,6 +179,14 @@ def test_a_configuration_that_cannot_be_is_refused(changed, words):
         config_from("btsegdiff", {**as_plain(VOLUME), **changed})
 
 
+@BOTH
+def test_an_overflow_does_not_pass_for_certainty(config):
+    model = a_model(dataclasses.replace(config, steps=1, samples=1))
+    for ending in (model.denoiser.ending[-1], model.guide.ending):
+        ending.weight.data[0] = torch.inf
+    assert not model(torch.rand(1, 4, 2, 8, 8)).logits.isfinite().all()
+
+
 def test_it_does_not_learn_without_the_truth():
     with pytest.raises(ValueError, match="needs the truth while training"):
         build_model(VOLUME).train()(torch.rand(1, 4, 32, 32, 32))
@@ -194,14 +202,13 @@ def a_patch(depth: int) -> Patch:
     return Patch(noisy, sharp, regions, torch.ones(1, 1, depth, 32, 32), ("x",))
 
 
-@pytest.mark.parametrize(("config", "depth"), [(VOLUME, 32), (SLICES, 2)], ids=["volume", "axial"])
-def test_it_learns_to_find_a_mask_in_noise(monkeypatch, config, depth):
+@pytest.mark.parametrize(("config", "depth", "rate"), [(VOLUME, 32, 3e-3), (SLICES, 2, 1e-2)], ids=["volume", "axial"])
+def test_it_learns_to_find_a_mask_in_noise(monkeypatch, config, depth, rate):
     monkeypatch.setitem(NETWORKS, "tiny-diff", config)
-    asked = TrainConfig(preset="tiny-diff", patch=32, steps=200, warm_up_steps=0, learning_rate=1e-2)
+    asked = TrainConfig(preset="tiny-diff", patch=32, steps=200, warm_up_steps=0, learning_rate=rate)
     run, patch = Run(asked, Processes(torch.device("cpu")), Schedule.of(asked, cases=1)), a_patch(depth)
-    losses = [run.advance([patch], 0.0)["loss"].item() for _ in range(20)]
-    assert losses[-1] < 0.85 * losses[0]
-    said = run.average.eval()(patch.corrupted)
-    found = said.logits > 0
+    losses = [run.advance([patch], 0.0)["loss"].item() for _ in range(16)]
+    assert losses[-1] < 0.8 * losses[0]
+    found = run.average.eval()(patch.corrupted).logits > 0
     dice = 2 * (found * patch.regions).sum() / (found.sum() + patch.regions.sum())
-    assert dice > 0.75
+    assert dice > 0.7

@@ -123,7 +123,7 @@ class BTSegDiff(Network):
                     mask, answer = mask_in(state, said.out, kept[time]), said.calibration
                 else:
                     mask, answer = _as_mask(said.out), said.out
-                answers.append(answer.sigmoid())
+                answers.append(answer.sigmoid() + 0 * answer)  # NaN, not certainty, where a half-precision logit is Inf
                 if after is not None:
                     states[i] = step_back(state, mask, kept[time], kept[after])
             blend.add(answers)
