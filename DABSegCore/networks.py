@@ -364,7 +364,7 @@ NETWORKS: dict[str, AnyConfig] = {
         RMRConfig("rmr", window=4),
         RMRConfig("rmr-two", reads=(0, 3)),
         RMRConfig(
-            "rmr-small", width=8, features=8, patch=4, heads=2, depths=(2,), window=4, head="segresnet", head_width=8
+            "rmr-small", width=8, features=6, patch=4, heads=2, depths=(2,), window=4, head="segresnet", head_width=8
         ),
     )
 }
