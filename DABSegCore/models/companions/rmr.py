@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from DABSegCore.degrade import DEGRADATIONS
 from DABSegCore.models.companions.rmr_autoencoder import ConvPReLU, Decoder, Encoder
@@ -81,7 +82,7 @@ class RMR(Network):
         size = self.check(corrupted)
         padded = pad_to_stride(corrupted)
         x, inside = self._read(padded), (padded != 0).any(dim=1, keepdim=True)
-        features = self.encoder(x)
+        features = self._encode(x)
         restored = self._decode(features) * inside
         together = self.fusion(features.detach())
         fused = crop(self._show(together) * inside, size)
@@ -108,6 +109,12 @@ class RMR(Network):
         rows = [restored[:, reads.index(m)] if m in reads else corrupted[:, m] for m in range(self.modalities)]
         return torch.stack([row.to(restored.dtype) for row in rows], dim=1)
 
+    def _encode(self, x: Tensor) -> Tensor:
+        """Volumes [B, M, D, H, W] -> features [B, M*C, D, H, W]."""
+        if self.training and torch.is_grad_enabled() and _spares_memory(x):
+            return checkpoint(self.encoder, x, use_reentrant=False, preserve_rng_state=False)
+        return self.encoder(x)
+
     def _decode(self, features: Tensor) -> Tensor:
         """Features [B, M*C, D, H, W] -> volumes [B, M, D, H, W] by the one decoder of all modalities."""
         volumes = self.decoder(features.unflatten(1, (-1, self.config.features)).flatten(0, 1))  # [B*M, 1, D, H, W]
@@ -124,7 +131,7 @@ class RMR(Network):
             sharp = pad_to_stride(self._read(truth.sharp))
             inside = (pad_to_stride(truth.sharp) != 0).any(dim=1, keepdim=True)
             degraded = (_degraded(sharp) * inside).clamp(0, 1)
-        of_sharp, of_degraded = self.encoder(torch.cat([sharp, degraded])).chunk(2)
+        of_sharp, of_degraded = self._encode(sharp), self._encode(degraded)
         made = [self._decode(each) * inside for each in (of_sharp, of_degraded)]
         with torch.autocast(features.device.type, enabled=False):
             of_corrupted, of_sharp, of_degraded = (each.float() for each in (features, of_sharp, of_degraded))
@@ -134,6 +141,14 @@ class RMR(Network):
             seen = crop(sharp, fused.shape[2:])
             shown = visual_fusion(fused.float(), seen, seen[:, salient : salient + 1])
             return torch.stack(images).mean() + torch.stack(refined).mean() + shown
+
+
+def _spares_memory(x: Tensor) -> bool:
+    """Whether encoders forget what the way back needs and run again then: a GPU is short of memory, a CPU of time.
+
+    Three passes at full resolution are remembered else, 120 GB of `rmr` for a patch of 128 in single precision.
+    """
+    return x.is_cuda
 
 
 def _degraded(sharp: Tensor) -> Tensor:
