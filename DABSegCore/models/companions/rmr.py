@@ -10,7 +10,7 @@ Consistency", with the released code's sizes. What differs:
   degradations, drawn anew, rather than all three. The fusion reads features of the volumes with motion, as it will.
 - Its outlines are of overlapping regions and have our loss, Dice and cross-entropy of sigmoids; the reconstruction term
   of the joint loss does not move it, as it has its own.
-- Nothing is drawn outside the brain, and the fused volume keeps the intensities of FLAIR.
+- Weights start so that signals keep their size (`ConvPReLU`), and nothing is drawn outside the brain.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class RMR(Network):
             self._beside(corrupted, crop(restored, size)),
             tuple(crop(level, size) for level in outlined.deep),
             own_loss=own_loss,
-            fused=fused,
+            fused=fused.to(corrupted.dtype),
         )
 
     def _read(self, x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class RMR(Network):
         """All modalities: restored where they were read, else as they came."""
         reads = self.config.reads
         rows = [restored[:, reads.index(m)] if m in reads else corrupted[:, m] for m in range(self.modalities)]
-        return torch.stack([row.to(restored.dtype) for row in rows], dim=1)
+        return torch.stack([row.to(corrupted.dtype) for row in rows], dim=1)
 
     def _encode(self, x: Tensor) -> Tensor:
         """Volumes [B, M, D, H, W] -> features [B, M*C, D, H, W]."""
