@@ -13,6 +13,9 @@ PLACES = {
     "dabseg": ("dabseg", "DABSeg"),
     "peer": ("peers", "Peer"),
     "nafnet": ("companions.nafnet", "NAFNet"),
+    "btsegdiff": ("companions.btsegdiff", "BTSegDiff"),
+    "meddeblur": ("companions.meddeblur", "MedDeblur"),
+    "rmr": ("companions.rmr", "RMR"),
 }
 """Module and class of every family that is one network; imported when first wanted, as some need more packages."""
 

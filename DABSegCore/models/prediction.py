@@ -27,6 +27,10 @@ class Prediction(NamedTuple):
     """While training: logits at coarser levels, coarse to fine; else empty."""
     own_loss: Tensor | None = None
     """While training: a scalar of the method's own that is added to the joint loss."""
+    uncertainty: Tensor | None = None
+    """From networks that sample: how unsure every region is [B, R, D, H, W], -p log p, in [0, 1/e]."""
+    fused: Tensor | None = None
+    """From a method that fuses: one volume made of several modalities, on their intensity scale [B, 1, D, H, W]."""
 
 
 class Truth(NamedTuple):
