@@ -194,7 +194,7 @@ _SMALL = {**_ON_A_CPU, "learning_rate": 3e-3}
 BEST_FOR: dict[str, dict[str, Any]] = {
     "small": _SMALL,
     "dami-small": _SMALL,
-    **{f"{name}-small": _ON_A_CPU for name in ("segresnet", "swinunetr", "dynunet", "nafnet")},
+    **{f"{name}-small": _ON_A_CPU for name in ("segresnet", "swinunetr", "dynunet", "nafnet", "meddeblur")},
 }
 """What our recipe changes for a network.
 
