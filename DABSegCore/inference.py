@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from DABSegCore.memory import available_memory
 
 WINDOWS = (128, 96, 64)
 """Window edges in voxels that are tried in turn when memory runs out."""
+
+EXTRAS = ("uncertainty", "fused")
+"""Fields of a `Prediction` that only some networks fill."""
 
 Flip = tuple[int, ...]
 Corner = tuple[int, int, int]
@@ -53,12 +56,14 @@ class Inferred:
         restored: Restored volumes, float32 on the CPU [M, D, H, W].
         plan: How it was computed in the end.
         precision: Number format of the heavy operations: "float32", "bfloat16" or "float16".
+        extras: What only some networks give, by name, float32 on the CPU [C, D, H, W]: `EXTRAS` of `Prediction`.
     """
 
     probabilities: Tensor
     restored: Tensor
     plan: Plan
     precision: str
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
 
 def infer(
@@ -206,7 +211,7 @@ def _run(
     model = model.to(plan.device, memory_format=memory_format)
     blend = blend.to(plan.accumulator)
     weight = torch.zeros(shape, device=plan.accumulator)
-    sums: tuple[Tensor, Tensor] | None = None
+    sums: dict[str, Tensor] = {}
     on_step(0, len(jobs))
     with torch.inference_mode(), _deterministic():
         for start in range(0, len(jobs), plan.batch):
@@ -214,30 +219,37 @@ def _run(
             views = torch.stack([image[_crop(corner, size)].flip(flip) for corner, flip in chunk])
             views = views.to(plan.device).contiguous(memory_format=memory_format)
             outputs = _forward(model, views, dtype)
-            if sums is None:
-                sums = tuple(torch.zeros(out.shape[1], *shape, device=plan.accumulator) for out in outputs)
+            if not sums:
+                sums = {k: torch.zeros(out.shape[1], *shape, device=plan.accumulator) for k, out in outputs.items()}
             for i, (corner, flip) in enumerate(chunk):
                 weight[_crop(corner, size)[1:]] += blend
-                for total, out in zip(sums, outputs, strict=True):
-                    total[_crop(corner, size)] += blend * out[i].flip(flip).to(plan.accumulator)
+                for name, total in sums.items():
+                    total[_crop(corner, size)] += blend * outputs[name][i].flip(flip).to(plan.accumulator)
             on_step(min(start + plan.batch, len(jobs)), len(jobs))
-        probabilities, restored = ((total / weight).cpu() for total in sums)
-    return Inferred(probabilities, restored, plan, str(dtype or torch.float32).removeprefix("torch."))
+        means = {name: (total / weight).cpu() for name, total in sums.items()}
+    precision = str(dtype or torch.float32).removeprefix("torch.")
+    return Inferred(means.pop("probabilities"), means.pop("restored"), plan, precision, means)
 
 
-def _forward(model: nn.Module, views: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
-    """Probabilities [B, R, D, H, W] and restored volumes [B, M, D, H, W], float32."""
+def _forward(model: nn.Module, views: Tensor, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Probabilities [B, R, D, H, W], restored volumes [B, M, D, H, W] and what else there is, float32, by name."""
     device = views.device.type
     context = nullcontext() if dtype is None else torch.autocast(device, dtype=dtype)
     with context:
         prediction = model(views)
     logits = prediction.logits.float()
     # An overflowed logit would pass for certainty (sigmoid of Inf is 1); times 0 it is NaN and gives itself away.
-    return logits.sigmoid() + 0 * logits, prediction.restored.float()
+    extras = {name: getattr(prediction, name, None) for name in EXTRAS}
+    return {
+        "probabilities": logits.sigmoid() + 0 * logits,
+        "restored": prediction.restored.float(),
+        **{name: extra.float() for name, extra in extras.items() if extra is not None},
+    }
 
 
 def _is_finite(result: Inferred) -> bool:
-    return all(bool(torch.isfinite(tensor).all()) for tensor in (result.probabilities, result.restored))
+    tensors = (result.probabilities, result.restored, *result.extras.values())
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def _deterministic() -> AbstractContextManager:

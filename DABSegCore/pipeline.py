@@ -44,6 +44,8 @@ class Options:
     """Number format of the heavy operations: auto, off (float32), bfloat16 or float16."""
     save_probabilities: bool = False
     save_regions: bool = False
+    save_extras: bool = False
+    """Write what only some networks give: uncertainty of the regions, a volume fused of several modalities."""
     restored: bool = True
     """Write the pseudo-clear volumes."""
     picture: bool = True
@@ -107,6 +109,8 @@ class Result:
     """Restored volumes in the inputs' own intensity units, float32 [M, D, H, W]."""
     working: np.ndarray
     """Restored volumes on the working grid, as of [0, 1], float32 [M, d, h, w]."""
+    extras: dict[str, np.ndarray]
+    """What only some networks give: uncertainty by region [R, D, H, W], a fused volume as of [0, 1] [1, D, H, W]."""
 
 
 def load_engine(weights: Path, device: torch.device, progress: Progress, preset: str | None = None) -> Engine:
@@ -321,7 +325,16 @@ def _on_reference(
         pseudo_clear = keep(pseudo_clear, part.box, prepared.native.copy())
         restored = keep(restored, part.inside, prepared.image.copy())
     label = decide(probabilities, meta["thresholds"], _voxel_ml(reference), meta.get("et_min_ml", 0.0))
-    return Result(label, probabilities, pseudo_clear, restored)
+    extras = {name: _extra_on_reference(prepared, extra.numpy(), part) for name, extra in said.extras.items()}
+    return Result(label, probabilities, pseudo_clear, restored, extras)
+
+
+def _extra_on_reference(prepared: Prepared, extra: np.ndarray, part: Part | None) -> np.ndarray:
+    """Channels of the network [C, d, h, w], of everything or of a part, on the reference's grid; 0 elsewhere."""
+    if part is not None:
+        extra = place(extra, part.around, np.zeros((len(extra), *prepared.grid.shape), np.float32))
+    extra = prepared.to_reference(extra * prepared.brain, "linear")
+    return extra if part is None else keep(extra, part.box, np.zeros_like(extra))
 
 
 def _write_volumes(stage: Path, case_id: str, result: Result, reference: Volume, options: Options) -> list[str]:
@@ -334,6 +347,10 @@ def _write_volumes(stage: Path, case_id: str, result: Result, reference: Volume,
         volumes |= dict(zip(REGIONS, masks, strict=True))
     if options.save_probabilities:
         volumes |= {f"probabilities_{r}": p for r, p in zip(REGIONS, result.probabilities, strict=True)}
+    if options.save_extras:
+        names = {"uncertainty": [f"uncertainty_{region}" for region in REGIONS], "fused": ["fused"]}
+        for kind, extra in result.extras.items():
+            volumes |= dict(zip(names[kind], extra, strict=True))
     files = {f"{case_id}_{name}.{options.format}": reference.with_array(array) for name, array in volumes.items()}
     at_once(lambda name: write_volume(stage / name, files[name]), files)
     return list(files)

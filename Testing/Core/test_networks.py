@@ -11,11 +11,14 @@ import torch
 from tiny import TINY
 from torch import nn
 
+from DABSegCore.cases import find_case, load_case
 from DABSegCore.checkpoint import load_checkpoint, save_checkpoint
 from DABSegCore.config import PRESETS
 from DABSegCore.devices import resolve_device
 from DABSegCore.errors import InputError
-from DABSegCore.models import build_model
+from DABSegCore.inference import infer
+from DABSegCore.labels import REGIONS
+from DABSegCore.models import Prediction, build_model
 from DABSegCore.models.companions.nafnet import NAFBlock, NAFNet
 from DABSegCore.networks import (
     NETWORKS,
@@ -26,13 +29,17 @@ from DABSegCore.networks import (
     config_from,
     family_of,
 )
-from DABSegCore.pipeline import load_engine
+from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
 from DABSegCore.progress import Progress
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.processes import Processes
 from DABSegCore.training.run import Run, read_state
 from DABSegCore.training.schedule import Schedule
 from DABSegCore.training.stream import Patch, cut_patch
+from DABSegCore.volume import read_volume
+
+CPU, QUIET = torch.device("cpu"), Progress("quiet")
+WEIGHTS = {"path": "none", "sha256": "0" * 64, "preset": "sampling", "version": "0"}
 
 NAF = NAFNetConfig("tiny-naf", 4, (1,), 1, (1,))
 SEGRES = PeerConfig("tiny-segres", "segresnet", 8)
@@ -250,9 +257,6 @@ def test_crops_drawn_apart_differ_from_aligned_ones_in_the_sharp_images_alone(a_
 
 
 def test_a_network_that_restores_nothing_writes_no_pseudo_clear_volumes(tmp_path: Path, a_case_folder):
-    from DABSegCore.cases import find_case
-    from DABSegCore.pipeline import Options, segment_case
-
     plain = dataclasses.replace(TINY, stem="none", stem_blocks=())
     save_checkpoint(tmp_path / "w.pt", build_model(plain), plain, {})
     engine = load_engine(tmp_path / "w.pt", resolve_device("cpu"), Progress("quiet"))
@@ -260,3 +264,30 @@ def test_a_network_that_restores_nothing_writes_no_pseudo_clear_volumes(tmp_path
     assert not [name for name in report["outputs"] if "pseudo-clear" in name]
     assert any("restores nothing" in sentence for sentence in report["warnings"])
     assert segment_case(find_case(a_case_folder), engine, tmp_path / "out", Options())[1] == "skipped"
+
+
+class Sampling(nn.Module):
+    """Is unsure where it is dark, and fuses two modalities."""
+
+    restores, outlines = False, True
+
+    def forward(self, x: torch.Tensor) -> Prediction:
+        return Prediction(x[:, :3] - 0.5, x, (), uncertainty=1 - x[:, :3], fused=(x[:, :1] + x[:, 3:]) / 2)
+
+
+def test_what_only_some_networks_give_is_blended_mirrored_and_written(tmp_path: Path, a_case_folder):
+    image = torch.rand(4, 40, 36, 33, generator=torch.Generator().manual_seed(1))
+    for how in ({"window": 32}, {"tta": True}):
+        said = infer(Sampling().eval(), image, **how)
+        torch.testing.assert_close(said.extras["uncertainty"], 1 - image[:3])
+        torch.testing.assert_close(said.extras["fused"], (image[:1] + image[3:]) / 2)
+    engine = Engine(Sampling(), {"thresholds": dict.fromkeys(REGIONS, 0.5), "window": None}, WEIGHTS, CPU, QUIET)
+    for save in (True, False):
+        report, _ = segment_case(find_case(a_case_folder), engine, tmp_path / str(save), Options(save_extras=save))
+        names = [name for name in report["outputs"] if "uncertainty" in name or "fused" in name]
+        assert len(names) == (4 if save else 0)
+    (fused,) = (name for name in (tmp_path / "True").iterdir() if "fused" in name.name)
+    loaded, written = load_case(find_case(a_case_folder)), read_volume(fused).array
+    outside = (loaded.images == 0).all(axis=0)
+    assert not written[outside].any()
+    assert 0 < written.max() <= 1
