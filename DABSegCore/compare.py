@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from DABSegCore.cohort import MOST_FAILURES
+from DABSegCore.comparison.alone import alone
 from DABSegCore.comparison.collect import collect
 from DABSegCore.comparison.plan import SHIPPED, Plan, shipped_plan
 from DABSegCore.comparison.reading import read_plan
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     plan = _plan(args)
     progress = Progress(args.progress)
-    with output_folder(args.out):
+    with output_folder(args.out), alone(args.out):
         for sentence in plan.unequal():
             progress.warn(sentence)
         shop = Workshop(plan, args.out, settle_split(plan, args.out, progress), args.device, progress)

@@ -60,7 +60,7 @@ def staging(out: Path) -> Iterator[Path]:
     with output_folder(out):
         _sweep(out)
         try:
-            stage = Path(tempfile.mkdtemp(".partial", f".dabseg-{_host()}-{os.getpid()}-", out))
+            stage = Path(tempfile.mkdtemp(".partial", f".dabseg-{host_name()}-{os.getpid()}-", out))
         except OSError as error:
             raise _cannot_write(out, error) from error
         try:
@@ -150,12 +150,12 @@ def _sweep(out: Path) -> None:
     for stage in out.glob(".dabseg-*.partial"):
         owner = STAGE.fullmatch(stage.name)
         with contextlib.suppress(OSError):  # another run sweeps too
-            killed = owner is not None and owner["host"] == _host() and is_gone(int(owner["pid"]))
+            killed = owner is not None and owner["host"] == host_name() and is_gone(int(owner["pid"]))
             if killed or time.time() - stage.stat().st_mtime > STALE_S:
                 shutil.rmtree(stage, ignore_errors=True)
 
 
-def _host() -> str:
+def host_name() -> str:
     """Name of this computer, as far as it fits into a file name."""
     return re.sub(r"\W", "", platform.node())[:40]
 
