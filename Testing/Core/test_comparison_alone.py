@@ -16,9 +16,9 @@ from DABSegCore.results import host_name
 
 def test_another_one_is_refused_while_one_works_and_let_in_after(tmp_path: Path):
     with alone(tmp_path):
-        with pytest.raises(InputError, match=f"works in .*process {os.getpid()} on {host_name()}") as fault:
-            with alone(tmp_path):
-                pass
+        words = f"works in .*process {os.getpid()} on {host_name()}"
+        with pytest.raises(InputError, match=words) as fault, alone(tmp_path):
+            pass
         assert fault.value.code == "busy-folder"
         assert (tmp_path / LOCK).is_file()
     assert not any(tmp_path.iterdir())
