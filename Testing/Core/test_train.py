@@ -512,7 +512,7 @@ def test_a_case_that_breaks_on_the_way_is_named_left_out_and_counted(many, place
 def test_the_papers_recipe_is_what_is_run(many, place):
     config = json.loads((place / "paper" / "config.json").read_text())
     expected = {"recipe": "paper", "preset": "small", "patch": 32, "steps": 3, "batch": 1, "optimiser": "adam"}
-    expected |= {"learning_rate": 1e-4, "lambda_rec": 0.1, "severities": [2], "fresh_motion": False, "ema": 0.0}
+    expected |= {"learning_rate": 1e-4, "lambda_rec": 0.1, "severities": [4], "fresh_motion": False, "ema": 0.0}
     assert {name: config[name] for name in expected} == expected
     state = read(place / "paper" / "state.pt")
     assert state["optimiser"]["param_groups"][0]["amsgrad"] is True
