@@ -258,7 +258,7 @@ def test_a_configuration_that_cannot_work_is_refused():
         ({"drop_path": float("nan")}, "drop_path must lie in"),
         ({"fuse": 1}, "fuse must be of type bool"),
         ({"tail_width": True}, "tail_width must be of type int"),
-        ({"stem": "weird"}, "stem must be one of fdmds, pyramid, got 'weird'"),
+        ({"stem": "weird"}, "stem must be one of fdmds, pyramid, none, got 'weird'"),
     ],
 )
 def test_every_setting_is_of_its_kind_and_within_bounds(changes, match):

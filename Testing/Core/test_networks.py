@@ -204,7 +204,7 @@ def test_a_restorer_learns_to_restore_and_then_stays_as_it_is_in_front_of_a_segm
     run = a_run(preset="tiny-segres", restorer=tmp_path / "naf.pt")
     assert run.network == TwoStageConfig(NAF, SEGRES)
     logs = [run.advance([a_patch()], 0.0) for _ in range(8)]
-    assert logs[-1]["dice"].mean() > logs[0]["dice"].mean() + 0.1
+    assert logs[-1]["dice"].mean() > logs[0]["dice"].mean() + 0.05
     assert all(log["gain_db"].item() == pytest.approx(logs[0]["gain_db"].item(), abs=1e-4) for log in logs)
     for name, tensor in naf.model.state_dict().items():
         assert torch.equal(run.model.restorer.state_dict()[name], tensor), name

@@ -34,6 +34,8 @@ class Output(NamedTuple):
 class Sided(nn.Module):
     """Thresholds that differ from place to place: only the right orientation gives the right answer."""
 
+    restores = True
+
     def forward(self, image: Tensor) -> Output:
         d, h, w = (torch.linspace(-1, 1, n) for n in image.shape[2:])
         place = 0.11 * d[:, None, None] + 0.23 * h[:, None] + 0.37 * w

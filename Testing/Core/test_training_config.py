@@ -233,7 +233,7 @@ def test_all_differences_are_named_with_both_values():
     sentence = str(fault.value)
     assert "--patch 96 there, 64 asked" in sentence
     assert "--severities 0 1 2 2 3 3 there, 1 2 asked" in sentence
-    assert "--learning-rate 0.001 there, 0.002 asked" in sentence
+    assert "--learning-rate 0.003 there, 0.002 asked" in sentence
     assert "--seed" not in sentence
     assert "--max-minutes" not in sentence
     assert f"--init {PLACE / 'best.pt'}" in sentence
