@@ -9,7 +9,7 @@ from typing import Any
 
 from DABSegCore.comparison.analysis import against, calibration
 from DABSegCore.comparison.cost import cost_of
-from DABSegCore.comparison.plan import Method
+from DABSegCore.comparison.plan import SHIPPED, Method, shipped_plan
 from DABSegCore.comparison.results import Comparison, MethodResult
 from DABSegCore.comparison.work import Workshop, is_judged
 from DABSegCore.errors import InputError
@@ -75,7 +75,7 @@ def _meta(
         "tool": "DABSeg",
         "notice": NOTICE,
         **environment(),
-        "plan": str(plan.path),
+        "plan": f"{plan.path.stem}, which ships" if plan.path in map(shipped_plan, SHIPPED) else str(plan.path),
         "command": command,
         "device": sorted({str(meta.get("device")) for meta in metas}),
         "device_name": sorted({str(meta.get("device_name")) for meta in metas}),
