@@ -1,8 +1,9 @@
 """Networks: every network that can be trained, segmented with and compared, by name; standard library only.
 
 A name stands for a frozen configuration; `models.build_model` makes the network of any. Ours come with and without the
-stem (`dami-*`: the paper's ablation, and the control that shows what the stem is worth); peers are MONAI's, restorers
-outline nothing and go in front of a segmenter, as the paper's two-stage comparison does.
+stem (`dami-*`: the paper's ablation, and the control that shows what the stem is worth); peers are MONAI's, companions
+the methods of other papers. Restorers outline nothing and go in front of a segmenter, as the paper's two-stage
+comparison does.
 """
 
 from __future__ import annotations

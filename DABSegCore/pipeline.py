@@ -163,7 +163,7 @@ def segment_case(
         reports.refuse_another_case(earlier, facts, reports.report_path(out, case.case_id))
 
     notes = Notebook(engine.progress)
-    if unmet:
+    if unmet or (options.stability and not restores):
         notes.warn(f"{engine.weights['preset']} restores nothing, so there are no pseudo-clear volumes")
     with notes.stage("read"):
         loaded = load_case(case, reference=options.reference, on_warning=notes.warn)
@@ -174,6 +174,8 @@ def segment_case(
         with notes.stage("network", announce=False):
             said = _infer(prepared.image if part is None else part.crop(prepared.image), engine, options, notes)
         with notes.stage("write"):
+            if options.save_extras and not said.extras:
+                notes.warn(f"{engine.weights['preset']} gives neither uncertainty nor a fused volume to write")
             result = _on_reference(prepared, said, part, loaded.reference, engine.meta)
             outputs = _write_volumes(stage, case.case_id, result, loaded.reference, options)
             if options.picture:

@@ -15,6 +15,7 @@ from DABSegCore.comparison.selection import (
     levels,
     tested,
 )
+from DABSegCore.comparison.tables import COSTS
 from DABSegCore.evaluation.records import Level, level_name
 from DABSegCore.evaluation.results import ALL_REGIONS
 from DABSegCore.evaluation.sections import counted
@@ -23,13 +24,13 @@ from DABSegCore.labels import REGIONS
 if TYPE_CHECKING:
     from DABSegCore.comparison.results import Comparison, MethodResult
 
-_COSTS = {  # heading; factor; digits
-    "parameters": ("M params", 1e-6, 2),
-    "gflop": ("GFLOP", 1.0, 0),
-    "total_s": ("s/case", 1.0, 1),
-    "training_minutes": ("min", 1.0, 1),
-    "training_steps": ("steps", 1.0, 0),
-    "peak_memory_mb": ("MB", 1.0, 0),
+_HEADINGS = {
+    "parameters": "M params",
+    "gflop": "GFLOP",
+    "total_s": "s/case",
+    "training_minutes": "min",
+    "training_steps": "steps",
+    "peak_memory_mb": "MB",
 }
 _PUBLISHED_ORDER = {"WT": 0, "TC": 1, "ET": 2}
 _WIDEST = 40
@@ -78,9 +79,9 @@ def _headings(width: int, names: Sequence[str], *, n: bool = False) -> list[str]
 
 def _costs(methods: Sequence[MethodResult], width: int) -> str:
     """What methods cost; a dash for what was not measured."""
-    lines = [f"{'cost':{width}}" + "".join(f"{heading:>10}" for heading, _, _ in _COSTS.values())]
+    lines = [f"{'cost':{width}}" + "".join(f"{heading:>10}" for heading in _HEADINGS.values())]
     for method in methods:
-        values = [(method.cost.get(key), factor, digits) for key, (_, factor, digits) in _COSTS.items()]
+        values = [(method.cost.get(key), *COSTS[key][1:]) for key in _HEADINGS]
         cells = (_text(None if value is None else factor * value, digits) for value, factor, digits in values)
         lines.append(_cut(method.name, width) + "".join(f"{cell:>10}" for cell in cells))
     return "\n".join(lines)

@@ -260,6 +260,9 @@ def test_a_network_that_restores_nothing_writes_no_pseudo_clear_volumes(tmp_path
     plain = dataclasses.replace(TINY, stem="none", stem_blocks=())
     save_checkpoint(tmp_path / "w.pt", build_model(plain), plain, {})
     engine = load_engine(tmp_path / "w.pt", resolve_device("cpu"), Progress("quiet"))
+    wanted = Options(stability=True, save_extras=True)
+    report, _ = segment_case(find_case(a_case_folder), engine, tmp_path / "asked", wanted)
+    assert any("neither uncertainty nor a fused volume" in sentence for sentence in report["warnings"])
     report, _ = segment_case(find_case(a_case_folder), engine, tmp_path / "out", Options())
     assert not [name for name in report["outputs"] if "pseudo-clear" in name]
     assert any("restores nothing" in sentence for sentence in report["warnings"])
