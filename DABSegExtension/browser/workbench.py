@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from browser.state import Snapshot
+from DABSegExtension.browser.state import Snapshot
 
 
 class Turns(Protocol):
