@@ -11,11 +11,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 RESOURCES = {"DABSegCore": ("weights", "glyphs", "plans"), "DABSegExtension": ("Resources",)}
 """Folder with a CMake file -> folders in it whose files are installed as they are."""
+NOT_INSTALLED = {"DABSegExtension": ("browser",)}
+"""Folder with a CMake file -> folders in it that are no part of it: the browser workbench does without Slicer."""
 
 
 def scripts_of(folder: Path) -> list[str]:
-    """Every Python file, relative to the folder."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    """Every Python file that is installed, relative to the folder."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*.py")]
+    return sorted(path.as_posix() for path in paths if path.parts[0] not in NOT_INSTALLED.get(folder.name, ()))
 
 
 def resources_of(folder: Path) -> list[str]:

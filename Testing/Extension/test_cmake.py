@@ -16,6 +16,8 @@ MODULES = "lib/Slicer-0.0/qt-scripted-modules"
 SHIPPED = {"DABSeg": REPOSITORY / "DABSegExtension", "DABSegCore": REPOSITORY / "DABSegCore"}
 LEFT_OUT = {"CMakeLists.txt", "README.md", "DABSeg.json"}
 """Files beside the sources that do not go into a package; of these only the ones at the top."""
+NOT_INSTALLED = "browser"
+"""Folder of the extension that is for those without Slicer."""
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cmake") is None, reason="CMake is not installed"),
@@ -43,6 +45,7 @@ def listed(build: Path, name: str) -> list[str]:
 def files_in(folder: Path) -> set[str]:
     """What lies in a folder and ought to be shipped, relative to it."""
     paths = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    paths = {path for path in paths if path.parts[0] != NOT_INSTALLED}
     return {path.as_posix() for path in paths if path.as_posix() not in LEFT_OUT and not path.name.startswith(".")}
 
 
