@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from DABSegCore.cases import find_case
-from DABSegCore.labels import MODALITIES
-from DABSegLib.nodes import bridge, links, segments
-from DABSegLib.work.entry import all_or_none
-from DABSegLib.work.files import in_scratch_steps, told
+from DABSegLib.work.files import in_scratch_steps
 from DABSegLib.work.follow import follow_steps
+from DABSegLib.work.patient import enter_patient, load_patient_steps
 from DABSegLib.work.runner import OnLog, Status, Steps
 
 
@@ -54,25 +51,8 @@ def sample_steps(
     def make_steps(folder: Path) -> Steps[tuple[dict[str, Any], Any]]:
         command = ["DABSegCore.virtual", *choices, "--out", str(folder / "out")]
         yield from follow_steps(command, folder / "job", on_log=on_log)
-        return (yield from _load_steps(next((folder / "out").iterdir())))
+        return (yield from load_patient_steps(next((folder / "out").iterdir())))
 
     volumes, truth = yield from in_scratch_steps(make_steps, Status("Showing the patient", 0.99, busy=True))
-    with all_or_none(scene):
-        for modality, node in volumes.items():
-            node.SetAttribute(links.MODALITY, modality)
-            bridge.add_volume(scene, node, None, kind=None, source=None)
-        segments.add_segmentation(scene, truth, volumes["t1ce"])
-        truth.SetNodeReferenceID(links.TRUTH_OF, volumes["t1ce"].GetID())
+    enter_patient(scene, volumes, truth)
     return SampleResult(volumes, truth)
-
-
-def _load_steps(patient: Path) -> Steps[tuple[dict[str, Any], Any]]:
-    """Read a case folder of `.nii` files into nodes that are in no scene."""
-    case = find_case(patient)
-    volumes = {}
-    for number, modality in enumerate(MODALITIES):
-        status = Status("Loading the patient", 0.9 + 0.02 * number, busy=True)
-        steps = bridge.volume_node_steps(case.paths[modality], f"{case.case_id}_{modality}", None)
-        volumes[modality] = yield from told(steps, status)
-    steps = segments.segmentation_steps(case.segmentation, volumes["t1ce"], f"{case.case_id} truth")
-    return volumes, (yield from told(steps, Status("Loading the truth", 0.98, busy=True)))
