@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,8 +44,9 @@ class Options:
     """Number format of the heavy operations: auto, off (float32), bfloat16 or float16."""
     save_probabilities: bool = False
     save_regions: bool = False
-    save_extras: bool = False
-    """Write what only some networks give: uncertainty of the regions, a volume fused of several modalities."""
+    save_extras: bool | Literal["if-any"] = False
+    """Write what only some networks give: uncertainty of the regions, a volume fused of several modalities. "if-any":
+    the same, and no warning from a network that gives none."""
     restored: bool = True
     """Write the pseudo-clear volumes."""
     picture: bool = True
@@ -174,7 +175,7 @@ def segment_case(
         with notes.stage("network", announce=False):
             said = _infer(prepared.image if part is None else part.crop(prepared.image), engine, options, notes)
         with notes.stage("write"):
-            if options.save_extras and not said.extras:
+            if options.save_extras is True and not said.extras:
                 notes.warn(f"{engine.weights['preset']} gives neither uncertainty nor a fused volume to write")
             result = _on_reference(prepared, said, part, loaded.reference, engine.meta)
             outputs = _write_volumes(stage, case.case_id, result, loaded.reference, options)

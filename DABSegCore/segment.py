@@ -83,8 +83,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     to.add_argument("--out", type=Path, metavar="DIR", default=Path("dabseg-results"))
     to.add_argument("--save-probabilities", action="store_true", help="also <case>_probabilities_<region>.nii.gz")
     to.add_argument("--save-regions", action="store_true", help="also <case>_<region>.nii.gz masks")
-    extras = "also <case>_uncertainty_<region> or <case>_fused, from networks that give these"
-    to.add_argument("--save-extras", action="store_true", help=extras)
+    extras = "also <case>_uncertainty_<region> or <case>_fused, which only some networks give; if-any: or else nothing"
+    either = {"nargs": "?", "const": True, "default": False, "choices": ("if-any",)}
+    to.add_argument("--save-extras", **either, help=extras)
     to.add_argument("--no-restored", dest="restored", action="store_false", help="no pseudo-clear volumes")
     to.add_argument("--no-picture", dest="picture", action="store_false", help="no <case>.png")
     to.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of the volumes written (default: nii.gz)")

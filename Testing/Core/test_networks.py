@@ -263,6 +263,8 @@ def test_a_network_that_restores_nothing_writes_no_pseudo_clear_volumes(tmp_path
     wanted = Options(stability=True, save_extras=True)
     report, _ = segment_case(find_case(a_case_folder), engine, tmp_path / "asked", wanted)
     assert any("neither uncertainty nor a fused volume" in sentence for sentence in report["warnings"])
+    report, _ = segment_case(find_case(a_case_folder), engine, tmp_path / "any", Options(save_extras="if-any"))
+    assert not any("fused" in sentence for sentence in report["warnings"])
     report, _ = segment_case(find_case(a_case_folder), engine, tmp_path / "out", Options())
     assert not [name for name in report["outputs"] if "pseudo-clear" in name]
     assert any("restores nothing" in sentence for sentence in report["warnings"])
@@ -285,7 +287,7 @@ def test_what_only_some_networks_give_is_blended_mirrored_and_written(tmp_path: 
         torch.testing.assert_close(said.extras["uncertainty"], 1 - image[:3])
         torch.testing.assert_close(said.extras["fused"], (image[:1] + image[3:]) / 2)
     engine = Engine(Sampling(), {"thresholds": dict.fromkeys(REGIONS, 0.5), "window": None}, WEIGHTS, CPU, QUIET)
-    for save in (True, False):
+    for save in (True, "if-any", False):
         report, _ = segment_case(find_case(a_case_folder), engine, tmp_path / str(save), Options(save_extras=save))
         names = [name for name in report["outputs"] if "uncertainty" in name or "fused" in name]
         assert len(names) == (4 if save else 0)
