@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from DABSegCore.models import Prediction
+from DABSegCore.models.companions.rmr_losses import feature_refinement
 
 DEEP_DECAY = 0.5
 """Weight of each coarser level against the next finer one (deep supervision)."""
@@ -34,6 +35,9 @@ class Objective:
             the mean over patches (equation 15).
         bce: Add voxelwise cross-entropy, whose gradient does not vanish where Dice's does.
         brain_only: Compare restored with sharp inside the brain; the background is known to be 0 and would only dilute.
+        lambda_feat: Weight of the feature-level refinement of RMR-Fusion (AAAI 2024, equation 4; none in the paper):
+            what the segmenter sees in restored volumes shall be what it sees in sharp ones, whatever it looks for.
+            There it makes an autoencoder robust; here it teaches stem and encoder, the sharp side being the aim.
     """
 
     region_weights: Sequence[float] = (1.0, 1.0, 1.0)
@@ -41,6 +45,7 @@ class Objective:
     batch_dice: bool = True
     bce: bool = True
     brain_only: bool = True
+    lambda_feat: float = 0.0
 
 
 def soft_dice(logits: Tensor, target: Tensor, over_batch: bool = True, total: Total = of_one_process) -> Tensor:
@@ -117,6 +122,8 @@ def joint_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """L = L_seg + lambda_rec * L_rec (equation 14), with deep supervision where the network offers it.
 
+    With a `lambda_feat`, plus that times the distance of the prediction's features.
+
     Args:
         prediction: Output of the network in training mode.
         target: Region masks [B, R, D, H, W].
@@ -126,7 +133,11 @@ def joint_loss(
         total: As for `soft_dice`; cross-entropy stays that of this process.
 
     Returns:
-        The scalar loss, and its parts for the log, detached: seg, rec, and dice [R] of the finest level.
+        The scalar loss, and its parts for the log, detached: seg, rec, and dice [R] of the finest level; and feat
+        where it counts.
+
+    Raises:
+        ValueError: As `segmentation_loss`, or if features count and the prediction has none.
     """
     target = target.float()
     seg, dice = segmentation_loss(prediction.logits, target, objective, total)
@@ -140,4 +151,10 @@ def joint_loss(
     mask = brain if objective.brain_only else torch.ones_like(brain)
     rec = reconstruction_loss(prediction.restored, sharp, mask, total)
     loss = seg + objective.lambda_rec * rec
-    return loss, {"seg": seg.detach(), "rec": rec.detach(), "dice": dice.detach()}
+    parts = {"seg": seg.detach(), "rec": rec.detach(), "dice": dice.detach()}
+    if objective.lambda_feat:
+        if prediction.features is None:
+            raise ValueError("features count, but the prediction has none: the network was not told the truth")
+        feat = feature_refinement(*(features.float() for features in prediction.features))
+        loss, parts["feat"] = loss + objective.lambda_feat * feat, feat.detach()
+    return loss, parts

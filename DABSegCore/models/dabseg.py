@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from DABSegCore.config import ModelConfig
 from DABSegCore.models.decoder import Decoder
 from DABSegCore.models.encoder import Encoder
-from DABSegCore.models.prediction import Network, Prediction, crop, pad_to_stride
+from DABSegCore.models.prediction import Network, Prediction, Truth, crop, pad_to_stride
 from DABSegCore.models.stem import build_stem
 
 
@@ -18,6 +19,8 @@ class DABSeg(Network):
         config: The preset (`config.PRESETS`).
     """
 
+    shows_features = True
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.modalities)
         self.config = config
@@ -26,11 +29,12 @@ class DABSeg(Network):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def forward(self, corrupted: Tensor) -> Prediction:
+    def forward(self, corrupted: Tensor, truth: Truth | None = None) -> Prediction:
         """Restore and segment.
 
         Args:
             corrupted: Four modalities in [0, 1], 0 outside the brain [B, M, D, H, W]; any size, any batch.
+            truth: While training, if features are to be compared with those of the sharp volumes.
 
         Returns:
             A `Prediction` of the input's size.
@@ -42,4 +46,11 @@ class DABSeg(Network):
         restored = self.stem(pad_to_stride(corrupted))
         skips, bottleneck = self.encoder(restored)
         logits, deep = self.decoder(skips, bottleneck, restored)
-        return Prediction(crop(logits, size), crop(restored, size), deep)
+        # Last: autocast keeps the weights it first converts, and those converted without gradient would learn nothing.
+        features = None if truth is None else (skips[0], self._sharp_features(truth.sharp))
+        return Prediction(crop(logits, size), crop(restored, size), deep, features=features)
+
+    @torch.no_grad()
+    def _sharp_features(self, sharp: Tensor) -> Tensor:
+        """What the encoder's first convolutions see in sharp volumes: the aim, which does not move towards the rest."""
+        return self.encoder.stem(pad_to_stride(sharp))[0]

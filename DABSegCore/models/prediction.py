@@ -31,10 +31,12 @@ class Prediction(NamedTuple):
     """From networks that sample: how unsure every region is [B, R, D, H, W], -p log p, in [0, 1/e]."""
     fused: Tensor | None = None
     """From a method that fuses: one volume made of several modalities, on their intensity scale [B, 1, D, H, W]."""
+    features: tuple[Tensor, Tensor] | None = None
+    """Given the truth: what the segmenter first sees in the restored volumes, and in the sharp ones (no gradient)."""
 
 
 class Truth(NamedTuple):
-    """What a network that `wants_truth` is told while training."""
+    """What a network that `wants_truth` or `shows_features` is told while training."""
 
     regions: Tensor
     """Region masks, float32 [B, R, D, H, W]."""
@@ -52,11 +54,13 @@ class Network(nn.Module):
         restores: Whether `Prediction.restored` is more than the input.
         outlines: Whether `Prediction.logits` says anything.
         wants_truth: Whether training calls `forward(corrupted, truth)`, for losses that need more than the answer.
+        shows_features: Whether it may be called so, too, and then answers with `Prediction.features`.
     """
 
     restores = True
     outlines = True
     wants_truth = False
+    shows_features = False
 
     def __init__(self, modalities: int) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ class TwoStage(Network):
         self.restorer = restorer.requires_grad_(False)
         self.segmenter = segmenter
         self.outlines, self.wants_truth = segmenter.outlines, segmenter.wants_truth
+        self.shows_features = segmenter.shows_features
 
     def train(self, mode: bool = True) -> TwoStage:
         """As of any module, except that the restorer stays as it was when it was done."""

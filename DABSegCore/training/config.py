@@ -62,6 +62,9 @@ class TrainConfig:
     # On `small`, the same 230 patches of 96: 10 steps of warm-up had a segmentation loss of 0.81, 100 steps 0.90.
     warm_up_steps: int = _setting(20, "recipe", "steps of a linear start")
     lambda_rec: float = _setting(30.0, "recipe", "weight of the reconstruction term (equation 14)")
+    lambda_feat: float = _setting(
+        0.0, "recipe", "weight of RMR-Fusion's refinement of features: of restored against sharp volumes; 0: none"
+    )
     rec_over: Literal["brain", "crop"] = _setting("brain", "recipe", "where reconstruction is compared")
     batch_dice: bool = _setting(True, "recipe", "Dice over the batch, not per patch")
     bce: bool = _setting(True, "recipe", "add voxelwise cross-entropy to Dice")
@@ -142,6 +145,7 @@ BOUNDS = {
     "weight_decay": (0, 1),
     "warm_up_steps": (0, 1_000_000),
     "lambda_rec": (0, 1e6),
+    "lambda_feat": (0, 1e6),
     "late_from": (0, 1),
     "ema": (0, 0.999999),
     "clip": (0, 1e6),

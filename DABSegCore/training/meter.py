@@ -48,7 +48,7 @@ class Meter:
         row = {
             "seconds": run.clock.elapsed_s,
             "learning_rate": run.optimiser.param_groups[0]["lr"],
-            **{name: mean[name].item() for name in ("loss", "seg", "rec")},
+            **{name: mean[name].item() for name in ("loss", "seg", "rec", "feat") if name in mean},
             **{f"dice_{region}": value for region, value in zip(REGIONS, mean["dice"].tolist(), strict=True)},
             "gain_db": mean["gain_db"].item(),
             "it_s": self._steps / spent,

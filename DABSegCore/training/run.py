@@ -92,7 +92,8 @@ class Run:
             share: How much of the schedule is done.
 
         Returns:
-            Numbers for the log, as tensors on the device: loss, seg, rec, dice [R], gain_db, grad_norm.
+            Numbers for the log, as tensors on the device: loss, seg, rec, dice [R], gain_db, grad_norm; and feat
+            where it counts.
 
         Raises:
             InputError: If the loss is not a number, or the gradient was not for many steps in a row.
@@ -122,9 +123,11 @@ class Run:
             batch_dice=self.config.batch_dice,
             bce=self.config.bce,
             brain_only=self.config.rec_over == "brain",
+            lambda_feat=self.config.lambda_feat,
         )
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            truth = (Truth(patch.regions, patch.sharp, patch.brain),) if self.model.wants_truth else ()
+            told = self.model.wants_truth or self.config.lambda_feat > 0
+            truth = (Truth(patch.regions, patch.sharp, patch.brain),) if told else ()
             prediction = self._network(patch.corrupted.to(memory_format=torch.channels_last_3d), *truth)
         loss, log = joint_loss(
             prediction, patch.regions, patch.sharp, patch.brain, objective, total=self.processes.total
@@ -214,10 +217,17 @@ def _network(config: TrainConfig) -> Network:
     """The network of a new run: fresh or from `--init`, behind the restorer of `--restorer` where one is given.
 
     Raises:
-        InputError: If a checkpoint cannot be used, is of another network, or restores nothing.
+        InputError: If a checkpoint cannot be used, is of another network, or restores nothing; or if features shall be
+            compared of a network that shows none.
     """
     wanted = NETWORKS[config.preset]
     model = build_model(wanted) if config.init is None else load_checkpoint(config.init, expect_preset=config.preset)[0]
+    if config.lambda_feat and not model.shows_features:
+        raise InputError(
+            f"--lambda-feat compares features of DABSeg's encoder, and --preset {config.preset} has none; leave it "
+            "out, or train DABSeg or its trunk (dami-*)",
+            code="no-features",
+        )
     if config.restorer is None:
         return model
     restorer, _ = load_checkpoint(config.restorer)

@@ -121,6 +121,22 @@ def test_the_papers_objective_by_hand():
     assert loss.item() == pytest.approx(0.5 + 0.1 * 0.2, abs=1e-6)
 
 
+def test_features_count_by_their_squares_and_steps_and_only_where_asked():
+    """Apart by 1 in the first half along D: mean square 1/2, and 1 of 3 steps along D is 1; so 4 * 1/2 + 2 * 1/3."""
+    target, brain = half_filled().repeat(1, 3, 1, 1, 1), torch.ones(1, 1, 4, 4, 4)
+    sharp, of_restored = torch.zeros(1, 4, 4, 4, 4), (3 + half_filled()).requires_grad_()
+    prediction = Prediction(torch.zeros_like(target), sharp, (), features=(of_restored, torch.full_like(brain, 3.0)))
+    without, parts = joint_loss(prediction, target, sharp, brain, Objective())
+    assert "feat" not in parts
+    loss, parts = joint_loss(prediction, target, sharp, brain, Objective(lambda_feat=0.5))
+    assert parts["feat"].item() == pytest.approx(2 + 2 / 3, abs=1e-6)
+    assert (loss - without).item() == pytest.approx(1 + 1 / 3, abs=1e-6)
+    loss.backward()
+    assert of_restored.grad.sum() > 0
+    with pytest.raises(ValueError, match="not told the truth"):
+        joint_loss(prediction._replace(features=None), target, sharp, brain, Objective(lambda_feat=0.5))
+
+
 def random_batch(size: int) -> tuple[Prediction, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What `joint_loss` takes, by chance: prediction (logits, restored, deep), target, sharp and brain."""
     draws = torch.Generator().manual_seed(7)

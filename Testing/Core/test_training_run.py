@@ -19,6 +19,8 @@ from DABSegCore import checkpoint
 from DABSegCore.checkpoint import load_checkpoint, save_checkpoint
 from DABSegCore.errors import InputError
 from DABSegCore.losses import Objective
+from DABSegCore.models import build_model
+from DABSegCore.models.prediction import Truth
 from DABSegCore.networks import NETWORKS
 from DABSegCore.training import run as module
 from DABSegCore.training.config import TrainConfig, resolve
@@ -104,6 +106,43 @@ def test_every_weight_of_every_preset_has_a_gradient(preset):
     run.advance([patch(2)], 0.0)
     without = [name for name, parameter in run.model.named_parameters() if parameter.grad is None]
     assert without == []
+
+
+def test_features_of_restored_come_nearer_to_those_of_sharp_where_they_count(monkeypatch):
+    still(monkeypatch)
+    apart = {}
+    for weight in (1e-9, 1.0):
+        run = a_run(learning_rate=1e-2, lambda_feat=weight)
+        logs = [run.advance([patch()], run.step / 1000) for _ in range(12)]
+        apart[weight] = [log["feat"].item() for log in logs]
+    assert apart[1.0][0] == apart[1e-9][0] > 0
+    assert apart[1.0][-1] < 0.7 * apart[1e-9][-1]
+    assert "feat" not in a_run().advance([patch()], 0.0)
+
+
+def test_features_are_of_the_encoder_before_anything_else_and_teach_it_in_any_number_format():
+    """Blur that is none, and a stem that has not learnt: the features agree. Half precision changes no gradient."""
+    torch.manual_seed(0)
+    model = build_model(TINY)
+    sharp = patch().sharp[..., :20].contiguous()  # a size that has to be padded
+    truth = Truth(patch().regions, sharp, sharp[:, :1])
+    of_restored, of_sharp = model(sharp, truth).features
+    assert torch.equal(of_restored, of_sharp)
+    assert (of_restored.requires_grad, of_sharp.requires_grad) == (True, False)
+    assert model(sharp).features is None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answer = model(0.9 * sharp, truth)
+    answer.features[0].float().sum().backward()
+    assert model.encoder.stem.main[0][0].weight.grad.abs().sum() > 0
+
+
+def test_features_of_a_network_that_shows_none_cannot_count(tmp_path):
+    with pytest.raises(InputError, match="--lambda-feat compares features") as fault:
+        a_run(preset="true nafnet-small", lambda_feat=1.0)
+    assert fault.value.code == "no-features"
+    tiny_weights(tmp_path / "restorer.pt")
+    two = a_run(restorer=tmp_path / "restorer.pt", lambda_feat=1.0)  # but those of a segmenter behind one can
+    assert two.advance([patch()], 0.0)["feat"] > 0
 
 
 def test_weights_begin_as_the_seed_says_or_where_another_run_ended(tmp_path):
