@@ -138,13 +138,17 @@ def _made_here(picked: Volumes) -> list[Finding]:
     return [
         Finding(
             "warn",
-            f"{_quoted(node)} is a {node.GetAttribute(KIND)} volume, made by a network and not by a scanner, so what "
-            "is found in it may not be in the patient; choose the original volume",
+            f"{_quoted(node)} is {_with_article(node.GetAttribute(KIND))} volume, made by a network and not by a "
+            "scanner, so what is found in it may not be in the patient; choose the original volume",
             "synthetic-volume",
         )
         for node in picked.values()
-        if node.GetAttribute(KIND) in ("pseudo-clear", "difference")
+        if node.GetAttribute(KIND) not in (None, "motion")
     ]
+
+
+def _with_article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def _flat(node: Any) -> Finding:

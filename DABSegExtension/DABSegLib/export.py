@@ -18,7 +18,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.files import make_folder, read_bytes, replacing, write_bytes
 from DABSegCore.labels import REGIONS, labels_from_regions
 from DABSegCore.nifti import decode_nifti, encode_header
-from DABSegLib.nodes import links, segments
+from DABSegLib.nodes import extras, links, segments
 from DABSegLib.nodes.bridge import pieces, write_volume_steps
 from DABSegLib.nodes.geometry import as_volume
 from DABSegLib.work.runner import OnLog, Status, Steps
@@ -31,8 +31,9 @@ def export_steps(segmentation: Any, folder: Path, on_log: OnLog = lambda level, 
     """Write a segmentation and its volumes into a folder.
 
     `<case>_seg.nii.gz` is a BraTS label map of the segments as they are now, edits included; where segments are not
-    nested, ET counts before TC and TC before WT. Beside it: `<case>_<modality>_pseudo-clear.nii.gz`,
-    `<case>_regions.csv` with the volumes, `<case>_report.json` with what was run.
+    nested, ET counts before TC and TC before WT. Beside it: `<case>_<modality>_pseudo-clear.nii.gz`, where the weights
+    gave these `<case>_fused.nii.gz` or `<case>_uncertainty_<region>.nii.gz`, `<case>_regions.csv` with the volumes, and
+    `<case>_report.json` with what was run.
 
     Args:
         segmentation: A segmentation made here.
@@ -62,11 +63,10 @@ def export_steps(segmentation: Any, folder: Path, on_log: OnLog = lambda level, 
         label = work / "label.nii"
         yield from _told(_label_steps(masks, reference, label), 0.2)
         volumes = {"seg": label}
-        restored = links.connected(segmentation, "pseudo-clear")
-        for modality, volume in restored.items():
-            path = work / f"{modality}.nii"
+        for what, volume in _volumes(segmentation).items():
+            path = work / f"{what}.nii"
             yield from _told(write_volume_steps(volume, path), 0.3)
-            volumes[f"{modality}_pseudo-clear"] = path
+            volumes[what] = path
         for number, (what, path) in enumerate(volumes.items()):
             target = folder / f"{name}_{what}.nii.gz"
             yield from _told(_compress_steps(path, target), 0.4 + 0.6 * number / len(volumes))
@@ -74,6 +74,15 @@ def export_steps(segmentation: Any, folder: Path, on_log: OnLog = lambda level, 
     write_bytes(folder / f"{name}_regions.csv", _csv(segments.volumes_ml(segmentation)))
     write_bytes(folder / f"{name}_report.json", json.dumps(links.report_of(segmentation), indent=2).encode())
     return [*written, folder / f"{name}_regions.csv", folder / f"{name}_report.json"]
+
+
+def _volumes(segmentation: Any) -> dict[str, Any]:
+    """What the network made besides segments, by the part of its file's name."""
+    restored = links.connected(segmentation, "pseudo-clear")
+    more = {role: links.connected(segmentation, role) for role in extras.EXTRAS}
+    return {f"{modality}_pseudo-clear": volume for modality, volume in restored.items()} | {
+        extras.file_part(role, part): volume for role, volumes in more.items() for part, volume in volumes.items()
+    }
 
 
 def _look_for_regions(segmentation: Any, on_log: OnLog) -> None:

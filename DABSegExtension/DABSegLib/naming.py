@@ -33,7 +33,7 @@ REGISTERED = {"to", "onto", "in", "on"}
 NEVER = {
     *("adc", "dwi", "swi", "star", "t2star", "map", "perf", "perfusion", "subtraction", "subtracted"),  # other images
     *("seg", "segmentation", "label", "labels", "mask", "tumor", "tumour", "roi"),  # no images
-    *("pseudo", "pseudoclear", "synthetic", "difference", "diff"),  # made here or by another network
+    *("pseudo", "pseudoclear", "synthetic", "difference", "diff", "fused", "uncertainty"),  # made by some network
 }
 LAST_CHOICE = {"motion", "blurred"}
 """Taken where nothing else is there: blurred files opened from a disk are what this module is for."""

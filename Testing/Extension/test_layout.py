@@ -13,8 +13,6 @@ from DABSegLib.views import layout
 from standins.mrml import fresh_scene
 from standins.views import Views
 
-from DABSegCore.labels import MODALITIES
-
 SLICERS_OWN_COLOURS = {"#F34A33", "#EDD54C", "#6EB04B"}
 
 
@@ -25,16 +23,22 @@ def views(scene: Any) -> Iterator[Views]:
     views.close()
 
 
+def all_names() -> list[str]:
+    return [layout.view_name(row, column) for row in layout.ROWS for column in layout.columns_of(row)]
+
+
 def test_ids_are_what_they_were_in_scenes_saved_earlier() -> None:
     assert layout.layout_id(("sharp",)) == 8431
     assert layout.layout_id(("blurred", "pseudo-clear")) == 8436
-    assert layout.layout_id(layout.ROWS) == 8445
+    assert layout.layout_id(("sharp", "blurred", "pseudo-clear", "difference")) == 8445
+    assert layout.layout_id(("blurred", "fused")) == 8448
+    assert layout.layout_id(layout.ROWS) == 8493
 
 
 def test_an_id_is_ours_or_slicers() -> None:
     assert layout.is_ours(layout.layout_id(("sharp",)))
     assert layout.is_ours(layout.layout_id(layout.ROWS))
-    assert not any(map(layout.is_ours, (0, layout.ORDINARY, layout.FIRST_LAYOUT, 8446, layout.MAXIMIZED)))
+    assert not any(map(layout.is_ours, (0, layout.ORDINARY, layout.FIRST_LAYOUT, 8494, layout.MAXIMIZED)))
 
 
 def test_views_stand_in_rows_of_a_kind_and_columns_of_a_modality() -> None:
@@ -43,9 +47,22 @@ def test_views_stand_in_rows_of_a_kind_and_columns_of_a_modality() -> None:
     assert lines == [["DABSegSharpT1", "DABSegSharpFLAIR"], ["DABSegPseudoClearT1", "DABSegPseudoClearFLAIR"]]
 
 
+def test_rows_have_the_columns_they_need() -> None:
+    grid = ElementTree.fromstring(layout.compare_layout(("blurred", "fused", "uncertainty")))
+    lines = [
+        [prop.text for prop in line.iter("property") if prop.get("name") == "viewlabel"]
+        for line in grid.findall("item/layout")
+    ]
+    assert lines == [
+        ["T1 blurred", "T1ce blurred", "T2 blurred", "FLAIR blurred"],
+        ["fused"],
+        ["ET uncertainty", "TC uncertainty", "WT uncertainty"],
+    ]
+
+
 def test_names_of_views_are_distinct_and_can_be_part_of_a_node_id() -> None:
-    names = [layout.view_name(row, modality) for row in layout.ROWS for modality in MODALITIES]
-    assert len(set(names)) == 16
+    names = all_names()
+    assert len(set(names)) == 4 * 4 + 1 + 3
     assert all(name.isalnum() for name in names)
 
 
@@ -56,7 +73,7 @@ def test_rows_differ_in_colour_from_each_other_and_from_slicers_views() -> None:
 def test_the_real_logic_makes_the_slice_nodes(scene: Any, views: Views) -> None:
     layout.register(scene)
     layout.arrange(scene, layout.layout_id(layout.ROWS))
-    assert views.names() == [layout.view_name(row, modality) for row in layout.ROWS for modality in MODALITIES]
+    assert views.names() == all_names()
     node = scene.GetSingletonNode("DABSegPseudoClearFLAIR", "vtkMRMLSliceNode")
     assert node.GetLayoutLabel() == "FLAIR pseudo-clear"
     assert node.GetOrientation() == "Axial"

@@ -112,7 +112,7 @@ def add_volume(scene: Any, node: Any, reference_node: Any | None, *, kind: str |
         scene: Where to.
         node: Volume node in no scene; a number is added to its name where that is taken.
         reference_node: Whose parent transform and place in the subject hierarchy it shares, if any.
-        kind: What it is: "motion", "pseudo-clear" or "difference"; None for an ordinary image.
+        kind: What it is, as `links.KIND` has it; None for an ordinary image.
         source: What it was made from: shown with the same window and level, and referred to. Without one, window and
             level are chosen from the voxels.
 

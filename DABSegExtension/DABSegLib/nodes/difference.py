@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from DABSegCore.volume import same_grid
 from DABSegLib.nodes.bridge import pieces, put_beside
+from DABSegLib.nodes.colours import Colour, colour_table
 from DABSegLib.nodes.geometry import as_volume
 from DABSegLib.nodes.links import KIND, SOURCE
 from DABSegLib.nodes.resample import resample_steps
@@ -123,16 +124,11 @@ def colour_node(scene: Any) -> Any:
     What hardly differs is transparent: black in a view of its own, and as an overlay it leaves the image as it is.
     Slicer draws a colour of a table either wholly or not at all, so fainter ones get darker instead.
     """
-    found = scene.GetSingletonNode("DABSegDifference", "vtkMRMLColorTableNode")
-    if found is not None:
-        return found
-    node = slicer.vtkMRMLColorTableNode()
-    node.SetTypeToUser()
-    node.SetName(COLOURS)
-    node.SetSingletonTag("DABSegDifference")
-    node.SetNumberOfColors(COLOUR_COUNT)
-    for index, share in enumerate(np.linspace(-1, 1, COLOUR_COUNT).tolist()):
+    return colour_table(scene, "DABSegDifference", COLOURS, _colours())
+
+
+def _colours() -> Iterator[Colour]:
+    for share in np.linspace(-1, 1, COLOUR_COUNT).tolist():
         red, green, blue = BRIGHTER if share > 0 else DARKER
         strength = abs(share)
-        node.SetColor(index, f"{share:+.0%}", strength * red, strength * green, strength * blue, strength > FAINTEST)
-    return scene.AddNode(node)
+        yield Colour(f"{share:+.0%}", strength * red, strength * green, strength * blue, strength > FAINTEST)

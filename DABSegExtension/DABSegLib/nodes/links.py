@@ -8,15 +8,18 @@ from typing import Any
 
 import slicer
 
-from DABSegCore.labels import MODALITIES
+from DABSegCore.labels import MODALITIES, REGIONS
 
 KIND = "DABSeg.Kind"
-"""Attribute of every volume that was made here: motion, pseudo-clear or difference."""
+"""Attribute of every volume that was made here: motion, pseudo-clear, difference, fused or uncertainty."""
 
 SOURCE = "DABSeg.Source"
 """Node reference of a volume made here to the one it was made from."""
 
 MODALITY = "DABSeg.Modality"
+REGION = "DABSeg.Region"
+"""Attributes of a volume made here that is about one of them."""
+
 TRAJECTORY = "DABSeg.Trajectory"
 """Attribute of a volume with simulated motion: the record that repeats it, as JSON."""
 
@@ -32,7 +35,16 @@ SHARP = "DABSeg.Sharp"
 TRUTH_OF = "DABSeg.TruthOf"
 """Node reference from a reference segmentation to a volume of its patient."""
 
-ROLES = ("input", "pseudo-clear", "difference")
+PARTS: dict[str, tuple[str, ...]] = {
+    "input": MODALITIES,
+    "pseudo-clear": MODALITIES,
+    "difference": MODALITIES,
+    "fused": ("fused",),
+    "uncertainty": REGIONS,
+}
+"""What there is a volume of, by role."""
+
+ROLES = tuple(PARTS)
 REFERENCE = "DABSeg.Reference"
 """Node reference from a segmentation to the volume on whose grid it is."""
 
@@ -68,15 +80,15 @@ def trajectory_of(volume: Any) -> dict[str, Any] | None:
 
 
 def connect(segmentation: Any, role: str, volumes: Mapping[str, Any]) -> None:
-    """Let a segmentation know its volumes of a role, by modality."""
-    for modality, volume in volumes.items():
-        segmentation.SetNodeReferenceID(_name(role, modality), volume.GetID())
+    """Let a segmentation know its volumes of a role, by part (by modality, for most roles)."""
+    for part, volume in volumes.items():
+        segmentation.SetNodeReferenceID(_name(role, part), volume.GetID())
 
 
 def connected(segmentation: Any, role: str) -> dict[str, Any]:
-    """The volumes of a role that are still in the scene, by modality."""
-    found = {modality: segmentation.GetNodeReference(_name(role, modality)) for modality in MODALITIES}
-    return {modality: volume for modality, volume in found.items() if volume is not None}
+    """The volumes of a role that are still in the scene, by part."""
+    found = {part: segmentation.GetNodeReference(_name(role, part)) for part in _parts(role)}
+    return {part: volume for part, volume in found.items() if volume is not None}
 
 
 def report_of(segmentation: Any) -> dict[str, Any]:
@@ -95,7 +107,13 @@ def keep_scores(segmentation: Any, scores: Mapping[str, Any]) -> None:
     segmentation.SetAttribute(SCORES, json.dumps(scores))
 
 
-def _name(role: str, modality: str) -> str:
-    if role not in ROLES:
+def _parts(role: str) -> tuple[str, ...]:
+    if role not in PARTS:
         raise ValueError(f"a role is one of {', '.join(ROLES)}, not {role!r}")
-    return f"DABSeg.{role}.{modality}"
+    return PARTS[role]
+
+
+def _name(role: str, part: str) -> str:
+    if part not in _parts(role):
+        raise ValueError(f"{role} is of {', '.join(PARTS[role])}, not of {part!r}")
+    return f"DABSeg.{role}.{part}"

@@ -1,4 +1,4 @@
-"""Compare: modalities in columns, sharp, blurred and pseudo-clear images in rows, all on the same slice of the head.
+"""Compare: kinds of image in rows, most with a modality a column, all on the same slice of the head.
 
 Qt-free: the views are those of whatever shows the scene's layout, the application or a browser.
 """
@@ -21,8 +21,8 @@ from DABSegLib.views.planes import ORIENTATIONS as ORIENTATIONS
 from DABSegLib.views.planes import Planes
 from DABSegLib.views.sights import look
 
-AS_THEY_ARE = "difference"
-"""The row whose volumes have colours of their own, and no brightness in common with the others."""
+AS_THEY_ARE = ("difference", "fused", "uncertainty")
+"""Rows whose volumes have colours or a scale of their own, and no brightness in common with the others."""
 
 
 class Comparison:
@@ -33,7 +33,8 @@ class Comparison:
 
     Args:
         scene: The scene, with a layout node that somebody lays out views by.
-        rows: Kind of image (of `layout.ROWS`) -> modality -> volume node; rows that lack one are left out.
+        rows: Kind of image (of `layout.ROWS`) -> column (of `layout.columns_of`) -> volume node; rows that lack one are
+            left out.
         segmentation: What to outline over all images, or None.
         on_moved: Told the offset in mm whenever the slices moved, whoever moved them.
         on_ended: Told when the comparison ended, whoever ended it.
@@ -139,10 +140,10 @@ class Comparison:
         """Give each view its volume and link them all; their slice nodes, row by row."""
         views = []
         for row, volumes in self.rows.items():
-            for modality in MODALITIES:
-                name = layout.view_name(row, modality)
+            for column in layout.columns_of(row):
+                name = layout.view_name(row, column)
                 composite = composite_node(self.scene, name)
-                composite.SetBackgroundVolumeID(volumes[modality].GetID())
+                composite.SetBackgroundVolumeID(volumes[column].GetID())
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)
                 composite.SetLinkedControl(True)
@@ -152,7 +153,7 @@ class Comparison:
 
     def _columns(self) -> list[list[Any]]:
         """The volumes that are to look equally bright, a list for each modality."""
-        rows = [volumes for row, volumes in self.rows.items() if row != AS_THEY_ARE]
+        rows = [volumes for row, volumes in self.rows.items() if row not in AS_THEY_ARE]
         return [[volumes[modality] for volumes in rows] for modality in MODALITIES] if rows else []
 
     def _layout_changed(self, node: Any, _event: str) -> None:
@@ -187,14 +188,14 @@ class Comparison:
 
 
 def complete_rows(scene: Any, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Those rows, from top to bottom, that have a volume of the scene for every modality.
+    """Those rows, from top to bottom, that have a volume of the scene for every column.
 
     Raises:
         InputError: If there are none.
     """
     complete = {}
     for row in layout.ROWS:
-        volumes = {modality: _in_scene(scene, rows.get(row, {}).get(modality)) for modality in MODALITIES}
+        volumes = {column: _in_scene(scene, rows.get(row, {}).get(column)) for column in layout.columns_of(row)}
         if all(volumes.values()):
             complete[row] = volumes
     if not complete:

@@ -1,4 +1,4 @@
-"""Layout: the screen of a comparison, a grid of slice views with a modality a column and a kind of image a row."""
+"""Layout: the screen of a comparison, slice views with a kind of image a row, and in most rows a modality a column."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ import slicer
 
 from DABSegCore.labels import MODALITIES
 from DABSegLib.naming import TITLES
+from DABSegLib.nodes.links import PARTS
 
-ROWS = ("sharp", "blurred", "pseudo-clear", "difference")
-"""Kinds of image, from top to bottom."""
+ROWS = ("sharp", "blurred", "pseudo-clear", "difference", "fused", "uncertainty")
+"""Kinds of image, from top to bottom. A new one comes last: scenes store ids that are made of their places here."""
 
-ROW_COLOURS = {"sharp": "#8FC7F0", "blurred": "#B9B9B9", "pseudo-clear": "#7FD6C2", "difference": "#CDB0E6"}
+ROW_COLOURS = {
+    "sharp": "#8FC7F0",
+    "blurred": "#B9B9B9",
+    "pseudo-clear": "#7FD6C2",
+    "difference": "#CDB0E6",
+    "fused": "#E8C98A",
+    "uncertainty": "#F0A3C4",
+}
 """Of the bars above the views: light, because Slicer writes on them in black, and none of Slicer's own."""
 
 FIRST_LAYOUT = 8430
-"""Layout ids are this and the fifteen after it, one for each choice of rows."""
+"""Layout ids are this and the sixty-three after it, one for each choice of rows."""
 
 VIEW_GROUP = 8430
 """Linked views follow one another within their group only, so Slicer's own views stay where they are."""
@@ -42,26 +50,31 @@ def is_ours(layout: int) -> bool:
     return FIRST_LAYOUT < layout < FIRST_LAYOUT + (1 << len(ROWS))
 
 
-def view_name(row: str, modality: str) -> str:
+def columns_of(row: str) -> tuple[str, ...]:
+    """What a row has a view of, from left to right: modalities, but "fused" has one view and "uncertainty" regions."""
+    return PARTS.get(row, MODALITIES)
+
+
+def view_name(row: str, column: str) -> str:
     """Name of a view's slice node: "DABSegSharpT1". Without spaces, at which scene files part node ids."""
-    return f"DABSeg{row.title().replace('-', '')}{TITLES[modality]}"
+    return f"DABSeg{row.title().replace('-', '')}{_title(row, column)}"
 
 
-def compare_layout(rows: Sequence[str], columns: Sequence[str] = MODALITIES) -> str:
+def compare_layout(rows: Sequence[str], columns: Sequence[str] | None = None) -> str:
     """XML of a layout, as `vtkMRMLLayoutNode` takes it.
 
     Args:
         rows: Some of `ROWS`, from top to bottom.
-        columns: Modalities, from left to right.
+        columns: Those to show of each row, from left to right. None: all there are.
     """
     grid = ElementTree.Element("layout", type="vertical")
     for row in rows:
         line = ElementTree.SubElement(ElementTree.SubElement(grid, "item"), "layout", type="horizontal")
-        for modality in columns:
+        for column in columns_of(row) if columns is None else columns:
             item = ElementTree.SubElement(line, "item")
-            view = {"class": "vtkMRMLSliceNode", "singletontag": view_name(row, modality)}
+            view = {"class": "vtkMRMLSliceNode", "singletontag": view_name(row, column)}
             element = ElementTree.SubElement(item, "view", view)
-            for name, value in _properties(row, modality).items():
+            for name, value in _properties(row, column).items():
                 ElementTree.SubElement(element, "property", name=name, action="default").text = value
     return ElementTree.tostring(grid, encoding="unicode")
 
@@ -72,7 +85,8 @@ def register(scene: Any) -> None:
     was_modifying = node.StartModify()  # Slicer lays out all views anew whenever this node changes
     for count in range(1, len(ROWS) + 1):
         for rows in combinations(ROWS, count):
-            node.AddLayoutDescription(layout_id(rows), compare_layout(rows))  # does nothing if it is known
+            if not node.IsLayoutDescription(layout_id(rows)):
+                node.AddLayoutDescription(layout_id(rows), compare_layout(rows))
     node.EndModify(was_modifying)
 
 
@@ -95,11 +109,16 @@ def layout_node(scene: Any) -> Any:
     return node
 
 
-def _properties(row: str, modality: str) -> dict[str, str]:
+def _properties(row: str, column: str) -> dict[str, str]:
     """What a new view is set to; once it exists, the user's changes stay."""
     return {
         "orientation": "Axial",
-        "viewlabel": f"{TITLES[modality]} {row}",
+        "viewlabel": f"{_title(row, column)} {row}".lstrip(),
         "viewcolor": ROW_COLOURS[row],
         "viewgroup": str(VIEW_GROUP),
     }
+
+
+def _title(row: str, column: str) -> str:
+    """What a column is called on screen; nothing where it is the only one, as the row says it."""
+    return "" if column == row else TITLES.get(column, column)

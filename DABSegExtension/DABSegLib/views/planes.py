@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 
 from DABSegLib.views.observers import Observers
@@ -18,6 +19,9 @@ MARGIN = 1.06
 """Of a view, around the head."""
 
 SAME_MM = 1e-6
+
+ZOOM = slicer.vtkMRMLSliceNode.FieldOfViewFlag
+"""Set in a view while the user zooms in it."""
 
 
 class Planes:
@@ -104,6 +108,7 @@ class Planes:
         if self._resized(view):
             with self._set_all():
                 self._fit_view(view, view.GetSliceOffset())
+        self._follow_zoom()
         self._tell(view.GetSliceOffset())
 
     def _resized(self, view: Any) -> bool:
@@ -116,6 +121,19 @@ class Planes:
             abs(view.GetFieldOfView()[1] - self._heights_mm[view.GetID()]) < SAME_MM
         )  # its width follows the size
         return as_fitted and not any(view.GetXYZOrigin()[:2])
+
+    def _follow_zoom(self) -> None:
+        """Zoom all views as much as the user zooms one: Slicer's linking makes them as wide in mm, narrow or not."""
+        leader = next((v for v in self._views if v.GetInteracting() and v.GetInteractionFlags() & ZOOM), None)
+        if leader is None:
+            return
+        share = leader.GetFieldOfView()[1] / self._heights_mm[leader.GetID()]
+        with self._set_all():
+            for view in self._views:
+                width, height = view.GetDimensions()[:2]
+                height_mm = share * self._heights_mm[view.GetID()]
+                if abs(view.GetFieldOfView()[1] - height_mm) > SAME_MM:
+                    view.SetFieldOfView(height_mm * width / max(height, 1), height_mm, view.GetFieldOfView()[2])
 
     def _tell(self, offset_mm: float) -> None:
         if self._told_mm is None or abs(offset_mm - self._told_mm) > SAME_MM:
