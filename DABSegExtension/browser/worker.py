@@ -72,7 +72,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-upload-mib", type=int, default=512, help="told on the page; the gateway sees to it")
     parser.add_argument("--alone", action="store_true", help="without a gateway: no queue, ends with Ctrl-C")
     parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--open", default="", metavar="QUERY", help="with --alone: the link's query, as virtual=5&run=1")
+    parser.add_argument(
+        "--open", default="", metavar="QUERY", help="with --alone: the link's query, as virtual=5&run=1"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,0 +1,256 @@
+"""Views: the scene of a session with its layout node, and a rendered view for each that the layout wants.
+
+Slicer's application turns a layout node into widgets; here every view renders off screen and its pictures go to an area
+of the page. The layout is the comparison's own (`DABSegLib.views.layout`), so nothing about it is decided twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import slicer
+import vtk
+from trame_rca.rca import VtkRemoteControlledArea
+from trame_rca.utils import RcaViewAdapter
+from trame_slicer.core import SlicerApp
+from trame_slicer.views import (
+    IViewFactory,
+    NoScheduleRendering,
+    ScheduledRenderStrategy,
+    SliceView,
+    ThreeDView,
+    ViewLayoutDefinition,
+    ViewType,
+)
+from vtk.util.numpy_support import vtk_to_numpy
+
+from DABSegExtension.browser.frames import Frames, Stream
+from DABSegLib.views.layout import LAYOUT_CLASS, VIEW_GROUP
+from DABSegLib.views.observers import Observers
+
+THREE_D = "DABSegThreeD"
+NIGHT = "#000000"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One view on the page.
+
+    Args:
+        tag: Singleton tag of its view node, and name of its area.
+        label: What it shows, as "T1 sharp".
+        colour: Of its bar.
+    """
+
+    tag: str
+    label: str
+    colour: str
+
+
+def cells_of(description: str) -> list[list[Cell]]:
+    """Rows of views in a layout of rows, from top to bottom and from left to right.
+
+    Args:
+        description: XML of a layout, as a vtkMRMLLayoutNode has it.
+    """
+    rows = []
+    for line in ElementTree.fromstring(description).findall("./item/layout"):
+        views = line.findall("./item/view")
+        rows.append([Cell(view.get("singletontag", ""), *_named(view, "viewlabel", "viewcolor")) for view in views])
+    return rows
+
+
+def definition(cell: Cell, group: int) -> ViewLayoutDefinition:
+    """The view that a cell needs, in the words of trame-slicer."""
+    made = ViewLayoutDefinition.slice_view("Axial", label=cell.label, color=cell.colour)
+    made.singleton_tag, made.properties.group = cell.tag, group
+    return made
+
+
+class Screen:
+    """The scene and its views.
+
+    Args:
+        frames: What sends their pictures.
+        register: Makes an area of the page known to the server, as trame's `rc_area_register`.
+        on_layout: Told whenever the rows of views are others.
+    """
+
+    def __init__(
+        self, frames: Frames, register: Callable[[RcaViewAdapter], object], on_layout: Callable[[], object]
+    ) -> None:
+        self.app = SlicerApp()
+        self.scene = slicer.mrmlScene = self.app.scene
+        self.rows: list[list[Cell]] = []
+        self._frames, self._on_layout = frames, on_layout
+        self._factory = Factory(frames, register)
+        self._views = self.app.view_manager
+        self._views.register_factory(self._factory)
+        self._three_d_shown = False
+        self._layout_seen = ""
+        self._observers = Observers()
+        self.layout_node = _layout_node(self.scene)
+        self._observers.watch(self.layout_node, vtk.vtkCommand.ModifiedEvent, self._layout_changed)
+        _adjust_window_by_dragging(self.scene)
+
+    def prepare(self, description: str) -> None:
+        """Make the views of a layout before anybody waits for them."""
+        for cell in _flat(cells_of(description)):
+            self._view(cell)
+        self.three_d()
+
+    def three_d(self) -> ThreeDView:
+        """The 3D view."""
+        return self._views.create_view(ViewLayoutDefinition.threed_view(name=THREE_D, background_color=NIGHT))
+
+    def show_three_d(self, on: bool) -> None:
+        """Render the 3D view, or not."""
+        self._three_d_shown = on
+        self.three_d()
+        self._admit()
+
+    def view(self, tag: str) -> Any | None:
+        """A view that was made, by its tag."""
+        return self._views.get_view(tag)
+
+    def toggle_slice_in_3d(self) -> None:
+        """Show the slice of the last row's second column, T1ce, among the surfaces, or hide it."""
+        if self.rows:
+            view = self.view(self.rows[-1][min(1, len(self.rows[-1]) - 1)].tag)
+            view.toggle_visible_in_3d()
+
+    def touch(self) -> None:
+        """Send all pictures anew, as to a page that was loaded again."""
+        for stream in self._factory.streams.values():
+            stream.schedule_render()
+
+    def _view(self, cell: Cell) -> SliceView:
+        return self._views.create_view(definition(cell, VIEW_GROUP))
+
+    def _layout_changed(self, node: Any, _event: str) -> None:
+        """Make what the layout wants, at once: whoever set it fills the views next."""
+        description = node.GetCurrentLayoutDescription() or ""
+        if description == self._layout_seen:
+            return
+        self._layout_seen = description
+        self.rows = cells_of(description) if description else []
+        for cell in _flat(self.rows):
+            self._view(cell)
+        self._admit()
+        self._on_layout()
+
+    def _admit(self) -> None:
+        """Views that are not on the page are not rendered."""
+        shown = {cell.tag for cell in _flat(self.rows)} | ({THREE_D} if self._three_d_shown else set())
+        self._views.set_current_view_ids(list(shown))
+        for tag, stream in self._factory.streams.items():
+            stream.visible = tag in shown
+            if stream.visible:
+                stream.schedule_render()
+
+
+class Factory(IViewFactory):
+    """Makes views that send their pictures to the page.
+
+    Args:
+        frames: What renders them.
+        register: As for `Screen`.
+    """
+
+    def __init__(self, frames: Frames, register: Callable[[RcaViewAdapter], object]) -> None:
+        super().__init__()
+        self.streams: dict[str, Stream] = {}
+        self._frames, self._register = frames, register
+
+    def can_create_view(self, view: ViewLayoutDefinition) -> bool:
+        """Slices and 3D."""
+        return view.view_type in (ViewType.SLICE_VIEW, ViewType.THREE_D_VIEW)
+
+    def _create_view(self, view: ViewLayoutDefinition, scene: Any, app_logic: Any) -> SliceView | ThreeDView:
+        kind = SliceView if view.view_type is ViewType.SLICE_VIEW else ThreeDView
+        made = kind(scene, app_logic, view.singleton_tag, scheduled_render_strategy=NoScheduleRendering())
+        made.set_view_properties(view.properties)
+        if kind is SliceView:
+            made._render_manager.SetImageDataConnection(None)  # the image's actor is the first, so nothing is below it
+            made.get_view_node().SetLayoutLabel(view.properties.label or "")
+        window = Window(made.render_window())
+        stream = self._frames.add(view.singleton_tag, window)
+        self.streams[view.singleton_tag] = stream
+        made.set_scheduled_render(Scheduled(stream))
+        self._register(Area(window, view.singleton_tag, stream, self._frames))
+        return made
+
+    def _get_slicer_view(self, view: Any) -> Any:
+        return view
+
+
+class Scheduled(ScheduledRenderStrategy):
+    """What a view does instead of rendering at once."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def schedule_render(self) -> None:
+        """Have it rendered with the next frame."""
+        self._stream.schedule_render()
+
+
+class Window(VtkRemoteControlledArea):
+    """A render window as an area of the page."""
+
+    def __init__(self, render_window: Any) -> None:
+        super().__init__(render_window)
+        self._image = vtk.vtkImageData()
+
+    @property
+    def img_cols_rows(self) -> tuple[Any, int, int]:
+        """Render, and take the pixels as they are: [rows, cols, 3], cols and rows."""
+        self._vtk_render_window.Render()
+        slicer.vtkMRMLLayerDisplayableManager.RenderWindowBufferToImage(self._vtk_render_window, self._image)
+        cols, rows, _ = self._image.GetDimensions()
+        pixels = vtk_to_numpy(self._image.GetPointData().GetScalars()).reshape(rows, cols, -1)
+        return pixels[::-1, :, :3].copy(), cols, rows
+
+    def process_resize_event(self, width: int, height: int) -> None:
+        """Tell the slice node, too, which listens to an event that newer VTK does not send by itself."""
+        super().process_resize_event(width, height)
+        self._iren.InvokeEvent(vtk.vtkCommand.WindowResizeEvent)
+
+
+class Area(RcaViewAdapter):
+    """An area of the page; its view gets the first frames while the pointer is over it."""
+
+    def __init__(self, window: Window, name: str, stream: Stream, frames: Frames) -> None:
+        super().__init__(window, name, scheduler=stream, do_schedule_render_on_interaction=False)
+        self._frames = frames
+
+    def on_interaction(self, origin: str, event: dict[str, Any]) -> None:
+        """An event of the pointer."""
+        self._frames.focus = self.area_name
+        super().on_interaction(origin, event)
+
+
+def _layout_node(scene: Any) -> Any:
+    """The scene's layout node, which the application's layout manager makes elsewhere."""
+    node = slicer.vtkMRMLLayoutNode()
+    node.SetSingletonTag(LAYOUT_CLASS)
+    return scene.AddNode(node)
+
+
+def _adjust_window_by_dragging(scene: Any) -> None:
+    """Let the left button adjust window and level, as Slicer's tool of that name does."""
+    node = scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
+    node.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.AdjustWindowLevel)
+
+
+def _flat(rows: list[list[Cell]]) -> list[Cell]:
+    return [cell for row in rows for cell in row]
+
+
+def _named(view: ElementTree.Element, *names: str) -> tuple[str, ...]:
+    """Texts of a view's properties."""
+    return tuple(view.findtext(f"property[@name='{name}']", "") for name in names)
