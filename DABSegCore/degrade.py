@@ -1,9 +1,10 @@
-"""Degrade: blur along a line, and the noise, smoothing and broken windows that a robust network must see through.
+"""Degrade: blur along a line, and the noise, smoothing, broken windows and bias that a network must see through.
 
 The published blur is Algorithm 1 of MedDeblur (Sharif et al., Mathematics 2023), which works on slices; in three
-dimensions it is a straight line in any direction. The other three are the negative samples of RMR-Fusion (section
-"Degradation-robust Autoencoder"). Chance comes in as values or as a generator on the CPU, so that a seed means the same
-on every machine. Nothing here knows where the brain is: the background may become more than 0.
+dimensions it is a straight line in any direction. The next three are the negative samples of RMR-Fusion (section
+"Degradation-robust Autoencoder"); bias is what receive coils leave. Chance comes in as values or as a generator on the
+CPU, so that a seed means the same on every machine. Nothing here knows where the brain is: the background may become
+more than 0.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from DABSegCore.strengths import STRENGTHS
+
 LENGTHS = (20, 45)
 """Least and most pixels of the published blur's line."""
 
 STEEPEST_DEG = 45.0
 """Largest turn of the published line, either way."""
 
-LENGTHS_MM = (0.0, 4.0, 8.0, 14.0, 22.0)
+LENGTHS_MM = STRENGTHS["streak"]
 """Length of a line in space by severity."""
 
 NOISIEST = 0.1
@@ -33,6 +36,9 @@ SIGMAS = (0.1, 3.0)
 BROKEN_WINDOWS = 8
 FARTHEST = 5
 """Windows that lose their structure, and how far a phase wanders in them, in samples of their spectrum."""
+
+WAVES = 3
+"""Waves of a bias field along each axis, the constant one included: none has more than one period in the volume."""
 
 Window = tuple[slice, slice, slice]
 """Part of a volume [D, H, W]."""
@@ -191,6 +197,31 @@ def break_structure(images: Tensor, windows: Sequence[Window], steps: int, gener
         phases = spectrum.angle()[..., rows.to(images.device), columns.to(images.device)]
         out[(..., *window)] = torch.fft.ifft2(torch.polar(smooth_slices(spectrum.abs(), 0.5), phases)).abs()
     return out.to(images.dtype)
+
+
+def draw_bias(generator: torch.Generator) -> Tensor:
+    """Weights of the waves of a bias field, for (k, j, i): [3, 3, 3], none of them constant."""
+    weights = torch.randn((WAVES,) * 3, generator=generator, dtype=torch.float64)
+    weights[0, 0, 0] = 0
+    return weights
+
+
+def bias_field(size: Sequence[int], weights: Tensor) -> Tensor:
+    """Smooth field over a volume [D, H, W]: a sum of cosines (DCT-II), scaled so that its largest magnitude is 1.
+
+    Args:
+        size: D, H and W.
+        weights: Of the waves by their number of half periods along each axis [d, h, w].
+
+    Returns:
+        [D, H, W] in [-1, 1], float32; 0 where all weights are.
+    """
+    waves = []
+    for length, count in zip(size, weights.shape, strict=True):
+        phase = math.pi * (torch.arange(length, dtype=torch.float64) + 0.5) / length
+        waves.append(torch.cos(torch.arange(count, dtype=torch.float64)[:, None] * phase))  # [count, length]
+    field = torch.einsum("dhw,dk,hj,wi->kji", weights.double(), *waves)
+    return (field / field.abs().max().clamp_min(1e-12)).float()
 
 
 def with_noise(images: Tensor, generator: torch.Generator) -> Tensor:

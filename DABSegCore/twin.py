@@ -1,4 +1,4 @@
-"""Twin: the motion-corrupted copy of a case on disk, file by file, with the record that repeats it."""
+"""Twin: the corrupted copy of a case on disk, by motion or otherwise, file by file, with the record that repeats it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 
 from DABSegCore import __version__
 from DABSegCore.cases import Case, kind_of
+from DABSegCore.degradation import Degradation, degrade_volume, draw_degradation
 from DABSegCore.errors import InputError
 from DABSegCore.files import read_bytes, sha256, write_bytes
 from DABSegCore.labels import MODALITIES
@@ -33,7 +34,7 @@ WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 @dataclass(frozen=True)
 class Request:
-    """What decides the motion of a case, besides the case."""
+    """What decides the corruption of a case, besides the case."""
 
     severity: int = 2
     preset: str = "annulus"
@@ -42,6 +43,10 @@ class Request:
     """Phase-encode axis as array axis; drawn per modality when None."""
     modalities: tuple[str, ...] = MODALITIES
     """Those that are corrupted; the others are copied."""
+    degrade: str | None = None
+    """What spoils them in place of motion, one of `strengths.STRENGTHS`."""
+    darken: bool = False
+    """As of a `Degradation`."""
 
 
 def write_twin(
@@ -61,9 +66,9 @@ def write_twin(
     Args:
         case: The sharp case.
         out: Folder for twins.
-        request: The motion wanted; not looked at in a replay.
+        request: The corruption wanted; not looked at in a replay.
         progress: One step per modality.
-        replay: Record of an earlier twin whose motion is repeated.
+        replay: Record of an earlier twin whose corruption is repeated.
         ending: What all files are written as, one of `FORMATS`; None for what each image is stored as.
         overwrite: Do again what is complete.
 
@@ -75,7 +80,7 @@ def write_twin(
     """
     folder = out / case.case_id
     _keep_apart(case, folder)
-    motion = _replayed(replay) if replay is not None else None
+    causes = _replayed(replay) if replay is not None else None
     inputs = {modality: sha256(path) for modality, path in case.paths.items()}
     wanted = {"created_by": f"DABSegCore {__version__}", "case_id": case.case_id, "inputs": inputs}
     wanted["request"] = _plain(request) if replay is None else replay["request"]
@@ -86,20 +91,20 @@ def write_twin(
             return found, "skipped"
         _refuse_another_case(found, inputs, folder)
     if replay is not None and replay["inputs"] != inputs:
-        progress.warn(f"the images of {case.case_id} are not those of the record: same motion, other bytes")
+        progress.warn(f"the images of {case.case_id} are not those of the record: the same is done to other bytes")
     volumes = {modality: _read(path, progress) for modality, path in case.paths.items()}
-    progress.stage(f"motion {case.case_id}", len(MODALITIES))
+    progress.stage(f"{request.degrade or 'motion'} {case.case_id}", len(MODALITIES))
     entries: dict[str, Any] = {}
     with staging(out) as stage:
         for modality in case.paths:
             drawn = request if request.severity > 0 and modality in request.modalities else None
-            cause = drawn if motion is None else motion[modality]
+            cause = drawn if causes is None else causes[modality]
             entry = _write_modality(case, volumes, modality, cause, stage / names[modality])
             entries[modality] = {"file": names[modality], **entry}
             progress.step(modality=modality, **{key: entry[key] for key in ("psnr_db", "msi_mm") if key in entry})
         record = {"format": FORMAT, "version": 1, **wanted, "modalities": entries}
         record["segmentation"] = names.get("seg")
-        if case.segmentation is not None:  # which motion leaves valid
+        if case.segmentation is not None:  # which stays valid
             _copy(case.segmentation, read_labels(case.segmentation), stage / names["seg"])
         record["outputs"] = digests(stage, _files(record))
         write_bytes(stage / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
@@ -116,7 +121,7 @@ def read_record(path: Path) -> dict[str, Any]:
     record = parse_record(read_bytes(path), _is_sound)
     if record is None:
         raise InputError(
-            f"{path} is no record of simulated motion, but a replay needs one as `simulate` writes it beside each "
+            f"{path} is no record of a simulation, but a replay needs one as `simulate` writes it beside each "
             f"twin; give such a {RECORD}",
             code="bad-trajectory",
         )
@@ -143,15 +148,22 @@ def _files(record: Mapping[str, Any]) -> list[str]:
     return names + ([record["segmentation"]] if record["segmentation"] else [])
 
 
-def _replayed(record: Mapping[str, Any]) -> dict[str, Trajectory | None]:
-    """Trajectory of every modality of a record; None where it was copied."""
-    stored = {modality: record["modalities"][modality]["trajectory"] for modality in MODALITIES}
-    return {modality: None if item is None else Trajectory.from_json(item) for modality, item in stored.items()}
+def _replayed(record: Mapping[str, Any]) -> dict[str, Trajectory | Degradation | None]:
+    """What corrupted every modality of a record; None where it was copied."""
+    causes: dict[str, Trajectory | Degradation | None] = {}
+    for modality in MODALITIES:
+        entry = record["modalities"][modality]
+        moved, degraded = entry["trajectory"], entry.get("degradation")
+        causes[modality] = None if degraded is None else Degradation.from_json(degraded)
+        if moved is not None:
+            causes[modality] = Trajectory.from_json(moved)
+    return causes
 
 
 def _plain(request: Request) -> dict[str, Any]:
-    """The request in JSON's types."""
-    return {**asdict(request), "modalities": [modality for modality in MODALITIES if modality in request.modalities]}
+    """The request in JSON's types; what is of degradations only where there is one, as before there were any."""
+    plain = {**asdict(request), "modalities": [modality for modality in MODALITIES if modality in request.modalities]}
+    return plain if request.degrade else {k: v for k, v in plain.items() if k not in ("degrade", "darken")}
 
 
 def _is_done(
@@ -160,10 +172,11 @@ def _is_done(
     """Whether a twin on disk is the one wanted, with all its files as they were written."""
     same = all(found.get(key) == value for key, value in wanted.items())
     if replay is not None:
-        pairs = [
-            [record["modalities"][modality]["trajectory"] for record in (found, replay)] for modality in MODALITIES
+        causes = [
+            [(entry["trajectory"], entry.get("degradation")) for entry in map(record["modalities"].get, MODALITIES)]
+            for record in (found, replay)
         ]
-        same = same and all(there == asked for there, asked in pairs)
+        same = same and causes[0] == causes[1]
     outputs = found.get("outputs")
     return same and isinstance(outputs, dict) and set(outputs) == set(_files(found)) and are_intact(folder, outputs)
 
@@ -197,9 +210,7 @@ def _read(path: Path, progress: Progress) -> Volume:
             code="constant-image",
         )
     if low < 0:
-        progress.warn(
-            f"{path.name} has negative intensities, but motion is simulated on magnitudes: they turn positive"
-        )
+        progress.warn(f"{path.name} has negative intensities, but what is simulated are magnitudes: they turn positive")
     return volume
 
 
@@ -221,23 +232,47 @@ def _twin_names(case: Case, ending: str | None) -> dict[str, str]:
 
 
 def _write_modality(
-    case: Case, volumes: Mapping[str, Volume], modality: str, motion: Trajectory | Request | None, target: Path
+    case: Case,
+    volumes: Mapping[str, Volume],
+    modality: str,
+    cause: Trajectory | Degradation | Request | None,
+    target: Path,
 ) -> dict[str, Any]:
-    """Corrupt one modality by a given or a drawn trajectory, or copy it; returns its entry in the record."""
+    """Corrupt one modality by what is given or drawn, or copy it; returns its entry in the record."""
     volume = volumes[modality]
-    if motion is None:
+    if cause is None:
         _copy(case.paths[modality], volume, target)
         return {"trajectory": None}
     brain = np.any([other.array != 0 for other in volumes.values() if same_grid(other, volume)], axis=0)
+    if isinstance(cause, Request) and cause.degrade:
+        asked = cause.degrade, cause.severity, case.case_id, modality
+        cause = draw_degradation(*asked, seed=cause.seed, darken=cause.darken)
+    if isinstance(cause, Degradation):
+        corrupted, entry = _degraded(volume, brain, cause)
+    else:
+        corrupted, entry = _moved(volume, brain, case.case_id, modality, cause)
+    write_volume(target, volume.with_array(corrupted))
+    return {"psnr_db": _psnr(volume.array, corrupted, brain, case.paths[modality]), **entry}
+
+
+def _moved(
+    volume: Volume, brain: np.ndarray, case_id: str, modality: str, motion: Trajectory | Request
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """A volume [D, H, W] after given or drawn motion, and what its entry tells of that."""
     image, mask = torch.from_numpy(volume.array), torch.from_numpy(brain)
     if isinstance(motion, Request):
         options = {"brain": mask, "seed": motion.seed, "axis": motion.axis, "preset": motion.preset}
-        corrupted, motion = corrupt_volume(image, volume.spacing_mm, motion.severity, case.case_id, modality, **options)
+        corrupted, motion = corrupt_volume(image, volume.spacing_mm, motion.severity, case_id, modality, **options)
     else:
         corrupted = apply_trajectory(image, volume.spacing_mm, motion, brain=mask)
-    write_volume(target, volume.with_array(corrupted.numpy()))
-    decibels = _psnr(volume.array, corrupted.numpy(), brain, case.paths[modality])
-    return {"psnr_db": decibels, "msi_mm": motion.msi_mm, "trajectory": motion.to_json()}
+    return corrupted.numpy(), {"msi_mm": motion.msi_mm, "trajectory": motion.to_json()}
+
+
+def _degraded(volume: Volume, brain: np.ndarray, what: Degradation) -> tuple[np.ndarray, dict[str, Any]]:
+    """The same for a degradation."""
+    image, mask = torch.from_numpy(volume.array), torch.from_numpy(brain)
+    spoilt = degrade_volume(image, volume.spacing_mm, what, brain=mask)
+    return spoilt.numpy(), {"trajectory": None, "degradation": what.to_json()}
 
 
 def _psnr(sharp: np.ndarray, corrupted: np.ndarray, brain: np.ndarray, path: Path) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from DABSegCore.errors import InputError
 from DABSegCore.networks import NETWORKS
+from DABSegCore.strengths import MOTION, STRENGTHS
 
 RecipeName = Literal["best", "paper"]
 
@@ -46,6 +47,9 @@ class TrainConfig:
     accumulate: int = _setting(1, "recipe", "parts a step's patches are run in, one after the other, to save memory")
     severities: tuple[int, ...] = _setting(
         (0, 1, 2, 2, 3, 3), "recipe", "motion levels, drawn uniformly from this list"
+    )
+    degrade: tuple[str, ...] = _setting(
+        (MOTION,), "recipe", f"what spoils images, drawn uniformly from this list: {MOTION}, {', '.join(STRENGTHS)}"
     )
     fresh_motion: bool = _setting(True, "recipe", "draw new motion every time, not one motion per case for ever")
     pool: int = _setting(16, "recipe", "blurred volumes held at a time")
@@ -113,6 +117,11 @@ class TrainConfig:
             )
         if not self.severities or not set(self.severities) <= set(range(5)):
             raise InputError("--severities must name levels from 0 to 4, at least one", code="bad-argument")
+        if not self.degrade or not set(self.degrade) <= {MOTION, *STRENGTHS}:
+            raise InputError(
+                f"--degrade must name one or more of {MOTION}, {', '.join(STRENGTHS)}; got {self.degrade!r:.60}",
+                code="bad-argument",
+            )
         for name in ("region_weights", "late_region_weights"):
             if not all(0 <= weight < math.inf for weight in getattr(self, name)) or not any(getattr(self, name)):
                 raise InputError(f"{_flag(name)} must be 0 or more, and not all 0", code="bad-argument")

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from DABSegCore.cases import Case, load_case
+from DABSegCore.degradation import degrade_case
 from DABSegCore.errors import InputError
 from DABSegCore.labels import REGION_LABELS, REGIONS, regions_from_labels
 from DABSegCore.memory import available_memory
 from DABSegCore.motion import corrupt_case
 from DABSegCore.phantom import virtual_patient
 from DABSegCore.preprocess import PERCENTILES, working_grid
+from DABSegCore.strengths import MOTION
 
 SPACING_MM = (1.0, 1.0, 1.0)
 """Cases live on the working grid of `preprocess`, which is 1 mm."""
@@ -72,7 +74,7 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class Twin:
-    """A case before and after one draw of motion, on one intensity window (the corrupted one's, as in use).
+    """A case before and after a draw of motion or what takes its place, on one window: the corrupted one's, as in use.
 
     Attributes:
         case: The case.
@@ -150,10 +152,21 @@ def virtual_case(seed: int) -> TrainingCase:
     return training_case(f"virtual_{seed}", patient.images, patient.label, patient.affine, real=False)
 
 
-def make_twin(case: TrainingCase, severity: int, seed: int, draw: int) -> Twin:
-    """Draw motion for a case, on its device, and bring both versions onto the corrupted one's intensity window."""
+def make_twin(case: TrainingCase, severity: int, seed: int, draw: int, cause: str = MOTION) -> Twin:
+    """Draw motion for a case, on its device, and bring both versions onto the corrupted one's intensity window.
+
+    Args:
+        case: The case.
+        severity: Level 0..4.
+        seed: Global seed.
+        draw: Counts draws.
+        cause: What spoils the images: motion, or one of `STRENGTHS` in its place.
+    """
     sharp = case.images.float()
-    corrupted, _ = corrupt_case(sharp, SPACING_MM, severity, case.case_id, seed=seed, draw=draw)
+    if cause == MOTION:
+        corrupted, _ = corrupt_case(sharp, SPACING_MM, severity, case.case_id, seed=seed, draw=draw)
+    else:
+        corrupted = degrade_case(sharp, SPACING_MM, cause, severity, case.case_id, seed=seed, draw=draw)
     brain = case.brain
     windows = _windows(corrupted, brain)
     windowed = _apply(corrupted, windows, brain)

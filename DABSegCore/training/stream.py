@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from DABSegCore.training.augment import (
 )
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.dataset import Cases, Twin, make_twin, regions_of
+
+Choice = TypeVar("Choice")
 
 MOST_VIRTUAL = 0.5
 """Virtual patients are at most this share of the draws, however many there are."""
@@ -119,13 +122,17 @@ class PatchStream:
 
     def _draw(self, n: int) -> Twin:
         """The n-th twin of all places together; a case that cannot be used hands over to the next."""
-        levels = self.config.severities
-        severity = levels[int(torch.randint(len(levels), (), generator=generator_of(self.config.seed, "severity", n)))]
+        severity = self._one_of(self.config.severities, "severity", n)
+        cause = self._one_of(self.config.degrade, "degrade", n)
         for attempt in range(len(self.cases)):
             case = self.cases[self.pick(n, attempt)]
             if case is not None:
-                return make_twin(case, severity, self.config.seed, n if self.config.fresh_motion else 0)
+                return make_twin(case, severity, self.config.seed, n if self.config.fresh_motion else 0, cause)
         raise InputError("no training case can be used any more; the sentences above say why", code="no-cases")
+
+    def _one_of(self, choices: Sequence[Choice], word: str, n: int) -> Choice:
+        """The n-th draw from a list; the word is part of the seed."""
+        return choices[int(torch.randint(len(choices), (), generator=generator_of(self.config.seed, word, n)))]
 
     def pick(self, n: int, attempt: int = 0) -> int:
         """Index of the case of the n-th twin: real and virtual ones by share, each kind in a new order every round."""

@@ -31,6 +31,7 @@ FOUNDATIONS = {  # module: third parties it may import; of the core, only each o
     "progress": set(),
     "labels": {"numpy"},
     "degrade": {"torch"},
+    "strengths": set(),
     "rotation": {"numpy"},
 } | {module: set() for module in FILES if module.startswith("networks.")}
 TORCH_FREE = [

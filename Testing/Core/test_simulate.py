@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from DABSegCore.cases import find_case
+from DABSegCore.degradation import degrade_case
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.motion import corrupt_case
@@ -70,7 +71,14 @@ def test_it_writes_what_corrupt_case_gives(a_case_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [("--severity", 3, "--axis", 1), ("--preset", "shaw"), ("--modalities", "flair", "t1")]
+    "options",
+    [
+        ("--severity", 3, "--axis", 1),
+        ("--preset", "shaw"),
+        ("--modalities", "flair", "t1"),
+        ("--degrade", "noise", "--modalities", "flair", "t1"),
+        ("--degrade", "blur", "--darken", "--severity", 1),
+    ],
 )
 def test_replay_gives_the_same_bytes(a_case_folder, tmp_path, options):
     simulate("--case", a_case_folder, "--out", tmp_path / "first", *options)
@@ -89,6 +97,51 @@ def test_only_the_modalities_asked_for_move(a_case_folder, tmp_path):
     moved = {find_case(a_case_folder).paths[modality].name for modality in ("t1", "flair")}
     assert {name for name in source if source[name] != part[name]} == moved
     assert all(part[name] == whole[name] for name in moved)  # their motion is the same in whatever company
+
+
+def test_a_degradation_takes_the_place_of_motion_and_is_told_by_the_record(a_case_folder, tmp_path):
+    out = tmp_path / "out"
+    simulate("--case", a_case_folder, "--out", out, "--degrade", "bias", "--severity", 3, "--seed", 5)
+    twin = out / a_case_folder.name
+    images = np.stack([image(a_case_folder, modality).array for modality in MODALITIES])
+    spacing = image(a_case_folder, "t1").spacing_mm
+    truth = degrade_case(torch.from_numpy(images), spacing, "bias", 3, a_case_folder.name, seed=5)
+    record = record_of(twin)
+    assert (record["request"]["degrade"], record["request"]["darken"]) == ("bias", False)
+    for m, modality in enumerate(MODALITIES):
+        assert np.array_equal(image(twin, modality).array, truth[m].numpy())
+        entry = record["modalities"][modality]
+        assert entry["trajectory"] is None
+        assert (entry["degradation"]["kind"], entry["degradation"]["severity"]) == ("bias", 3)
+        assert 5 < entry["psnr_db"] < 60
+        assert "msi_mm" not in entry
+
+
+def test_twins_of_motion_and_of_degradations_are_not_taken_for_one_another(a_case_folder, tmp_path, capsys):
+    words = ["--case", a_case_folder, "--out", tmp_path / "out"]
+    twins = []
+    for kind in ((), ("--degrade", "noise"), ("--degrade", "noise"), ("--degrade", "smooth"), ()):
+        simulate(*words, *kind)
+        twins.append(record_of(tmp_path / "out" / a_case_folder.name))
+    assert "degrade" not in twins[0]["request"]  # as it was before there were degradations: nothing is made again
+    assert twins[0] == twins[4]
+    assert twins[1] == twins[2]
+    assert len({json.dumps(twin["outputs"]) for twin in twins}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--degrade", "noise", "--axis", 1), "--axis are of motion"),
+        (("--degrade", "noise", "--preset", "shaw", "--axis", 1), "--preset and --axis are of motion"),
+        (("--degrade", "noise", "--darken"), "--darken is of the published blur alone"),
+        (("--darken",), "--darken is of the published blur alone"),
+    ],
+)
+def test_options_of_one_corruption_do_not_go_with_another(a_case_folder, tmp_path, words, said):
+    with pytest.raises(InputError, match=said):
+        simulate("--case", a_case_folder, "--out", tmp_path / "out", *words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_severity_zero_copies(a_case_folder, tmp_path):

@@ -141,6 +141,8 @@ def test_numbers_out_of_bounds_are_refused_by_the_flag_and_those_on_them_taken(n
         ({"severities": ()}, "--severities must name levels from 0 to 4"),
         ({"severities": (2, 5)}, "--severities must name levels from 0 to 4"),
         ({"severities": (-1,)}, "--severities must name levels from 0 to 4"),
+        ({"degrade": ()}, "--degrade must name one or more of motion, blur"),
+        ({"degrade": ("motion", "fog")}, "--degrade must name one or more of motion, blur"),
         ({"steps": 5, "epochs": 1.0}, "--steps and --epochs both say how long"),
         ({"epochs": 1.0, "total_minutes": 5.0}, "--epochs and --total-minutes both say how long"),
         ({"steps": 5, "epochs": 1.0, "total_minutes": 5.0}, "--steps and --epochs and --total-minutes"),

@@ -13,11 +13,13 @@ import torch
 from tiny import tiny_patient, write_case
 
 from DABSegCore.cases import find_case
+from DABSegCore.degradation import degrade_case
 from DABSegCore.errors import InputError
 from DABSegCore.labels import regions_from_labels
 from DABSegCore.motion import corrupt_case
 from DABSegCore.phantom import VirtualPatient
 from DABSegCore.preprocess import BOX_MARGIN_MM, apply_windows, prepare, window_intensities
+from DABSegCore.strengths import STRENGTHS
 from DABSegCore.training import dataset
 from DABSegCore.training.dataset import (
     BRIGHT,
@@ -187,6 +189,19 @@ def test_motion_is_decided_by_case_seed_and_draw():
     assert torch.equal(make_twin(case, 2, seed=0, draw=0).corrupted, first)
     for other, seed, draw in ((case, 1, 0), (case, 0, 1), (dataclasses.replace(case, case_id="b"), 0, 0)):
         assert not torch.equal(make_twin(other, 2, seed=seed, draw=draw).corrupted, first)
+
+
+@pytest.mark.parametrize("cause", STRENGTHS)
+def test_what_takes_the_place_of_motion_spoils_as_simulate_does(cause):
+    images, label = blob()
+    case = training_case("a", images, label, AFFINE, real=True)
+    twin = make_twin(case, 2, 3, 1, cause)
+    spoilt = degrade_case(case.images.float(), (1.0, 1.0, 1.0), cause, 2, "a", seed=3, draw=1).numpy()
+    windowed, _ = window_intensities(spoilt, case.brain.numpy())
+    np.testing.assert_allclose(twin.corrupted.numpy(), windowed, atol=1e-3)
+    assert not torch.equal(twin.corrupted, twin.sharp)
+    unspoilt = make_twin(case, 0, 3, 1, cause)
+    assert unspoilt.corrupted is unspoilt.sharp
 
 
 def test_a_virtual_patient_is_named_by_its_seed(monkeypatch, a_small_patient):

@@ -309,8 +309,8 @@ def draws(monkeypatch) -> list[tuple[str, int, int]]:
     """Case, severity and draw of every twin made; making one takes no time."""
     made: list[tuple[str, int, int]] = []
 
-    def note(case: TrainingCase, severity: int, seed: int, draw: int) -> Twin:
-        assert seed == 5
+    def note(case: TrainingCase, severity: int, seed: int, draw: int, cause: str) -> Twin:
+        assert (seed, cause) == (5, "motion")
         made.append((case.case_id, severity, draw))
         return Twin(case, severity, case.images.half(), case.images.half())
 
@@ -326,6 +326,22 @@ def test_severities_come_as_often_as_they_are_named(draws):
     assert set(found) == {0, 2, 4}
     assert 340 < found[2] < 460
     assert 150 < found[0] < 250
+
+
+def test_what_spoils_images_comes_as_often_as_it_is_named(monkeypatch):
+    causes: Counter[str] = Counter()
+
+    def note(case: TrainingCase, severity: int, seed: int, draw: int, cause: str) -> Twin:
+        causes[cause] += 1
+        return Twin(case, severity, case.images.half(), case.images.half())
+
+    monkeypatch.setattr(stream, "make_twin", note)
+    source = PatchStream(cases_of(3), config(degrade=("motion", "motion", "noise", "bias")))
+    for n in range(800):
+        source._draw(n)
+    assert set(causes) == {"motion", "noise", "bias"}
+    assert 340 < causes["motion"] < 460
+    assert 150 < causes["noise"] < 250
 
 
 @pytest.mark.parametrize("fresh", [True, False])
