@@ -86,6 +86,15 @@ def test_the_smallest_volume_there_is_goes_through(config):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_a_checkpoint_fills_all_of_a_network(name: str) -> None:
+    """What it does not keep is made with the network, though this is made without memory for weights."""
+    with torch.device("meta"):
+        model = build_model(NETWORKS[name])
+    kept = model.state_dict()
+    assert [buffer for buffer, tensor in model.named_buffers() if buffer not in kept and tensor.is_meta] == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_name_stands_for_a_configuration_that_json_brings_back(name):
     config = NETWORKS[name]
     assert config.preset == name

@@ -73,7 +73,8 @@ class BTSegDiff(Network):
         images, masks = folded * config.modalities, folded * config.regions
         self.denoiser = Denoiser(config, images + masks, masks)
         self.guide = Guide(config, images, masks)
-        self.register_buffer("kept", torch.tensor(signal_kept()), persistent=False)
+        kept = torch.tensor(signal_kept(), device="cpu")  # no checkpoint fills it, so it is never left on "meta"
+        self.register_buffer("kept", kept, persistent=False)
 
     def forward(self, corrupted: Tensor, truth: Truth | None = None) -> Prediction:
         """[B, M, D, H, W] of any size -> logits [B, R, D, H, W], the input, and how unsure the steps were.
