@@ -41,15 +41,6 @@ def starting() -> str:
     return page("Starting the workbench", "It takes a few seconds the first time.", reload_s=0)
 
 
-def not_started() -> str:
-    """For a worker that ended before it was ready."""
-    return page(
-        "The workbench did not start",
-        "Its program ended before it was ready; the terminal that the server runs in says why.",
-        link=("/", "Try again"),
-    )
-
-
 def full(most: int) -> str:
     """While no more sessions may be opened."""
     return page(
@@ -74,7 +65,7 @@ def no_token() -> str:
     """For whoever comes without the token; the link helps those who followed one from another site."""
     return page(
         "A token is needed",
-        "This server asks for its token; open the address that it printed when it was started, which ends in ?token=...",
+        "This server asks for its token; open the address that it printed at its start, which ends in ?token=...",
         link=("", "I have opened it in this browser before"),
     )
 

@@ -25,10 +25,11 @@ class Turns:
     def end(self, who: str) -> None:
         """Leave the queue, with the turn or before it came; nothing where one does not stand in it."""
         self._told.pop(who, None)
-        for ahead, waiting in enumerate(list(self._told)):
-            if self._told.get(waiting, ahead) != ahead:
-                self._told[waiting] = ahead
-                self._tell(waiting, ahead)
+        moved = {waiting: ahead for ahead, waiting in enumerate(self._told) if self._told[waiting] != ahead}
+        self._told |= moved
+        for waiting in moved:
+            if waiting in self._told:  # who was told before may have left on it
+                self._tell(waiting, self._told[waiting])
 
     def whose(self) -> str | None:
         """Who has the turn, if anybody."""

@@ -7,6 +7,7 @@ voxels from) or promises more voxels than a head has is refused before anything 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import math
@@ -62,7 +63,12 @@ async def receive(parts: MultipartReader, folder: Path, most_bytes: int) -> dict
                 code="missing-modality",
             )
         for modality, path in files.items():
-            check(path, modality)
+            await asyncio.to_thread(check, path, modality)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        raise InputError(
+            f"the server cannot store the files ({error.strerror or error}); tell whoever runs it", code="cannot-write"
+        ) from error
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -101,6 +107,11 @@ def too_large(most_bytes: int) -> InputError:
         "server with a higher --max-upload-mib",
         code="too-large",
     )
+
+
+def broken_form() -> InputError:
+    """The error for what is no form with files."""
+    return InputError("no form with files was sent; choose a file for each modality", code="bad-upload")
 
 
 def suffix_of(name: str, modality: str) -> str:

@@ -1,20 +1,20 @@
-"""Workers: one process per session, its private folder, and the line of events between it and the gateway.
+"""Process: the worker of one session, its private folder, and the line of events between it and the gateway.
 
 What gateway and worker have agreed on:
 
-    python -m DABSegExtension.browser.worker --folder DIR --cases FILE [--weights F] [--device D]
+    python -m DABSegExtension.browser.worker DIR --case NAME=CASE_DIR ... --device D --max-upload-mib N [--weights F]
 
-* FILE is JSON, {case name: folder}. DIR has in/ (uploads), out/ (only what lies in it may be downloaded) and tmp/,
-  which is the worker's TMPDIR and its children's.
+* DIR has in/ (uploads), out/ (only files in it may be downloaded) and tmp/, which is TMPDIR of worker and children.
 * The worker serves on 127.0.0.1 at a port of its own choice, and only requests whose header `access.KEY_HEADER` is the
-  environment variable `access.KEY_VARIABLE` (any page in the user's browser can reach a loopback port). With trame:
-      `server.controller.add("on_server_bind")(lambda s: s.app.middlewares.append(workers.only_the_gateway()))`
-* Events are JSON objects with "event", one a line. Its stdout belongs to them: a worker keeps a copy of it for itself
+  environment variable `access.KEY_VARIABLE`, since any page in the user's browser can reach a loopback port:
+      `server.controller.add("on_server_bind")(lambda s: s.app.middlewares.append(process.only_the_gateway()))`
+* Events are JSON objects with "event", one a line. Its stdout belongs to them: the worker keeps a copy of it for itself
   and sends file 1 to stderr first, since libraries and children print. Other lines count as log all the same.
-* To the gateway: ready (port), want-turn, end-turn, memory (mib). To the worker: ahead (count), turn, open (query), upload
-  (files), bye. `open` comes once, when the session is given to a page, ready or not; `ahead` is never 0: that is `turn`.
+* To the gateway: ready (port), want-turn, end-turn, memory (mib). To the worker: ahead (count), turn, open (query),
+  upload (files), bye. `open` comes once, when the session is given to a page, even before it is ready; `ahead` is never
+  0, as that is `turn`.
 * stdin ends when the gateway does, however that came. The worker then ends within `GRACE_S`, and if no `bye` came
-  before it, removes DIR, for nobody else will.
+  before that, removes DIR, for nobody else will.
 """
 
 from __future__ import annotations
@@ -67,14 +67,17 @@ class Worker:
     """A worker process and its folder.
 
     Args:
-        command: Module and options that start it, without --folder.
-        folder: Where its own folder is made.
+        module: What runs; its folder and the options follow.
+        options: All but the folder.
+        folder: Its own, which is made.
         hear: Called with each event it sends but `ready`, in the gateway's loop.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, hear: Callable[[dict[str, Any]], None]) -> None:
-        self.command = list(command)
+    def __init__(
+        self, module: str, options: Sequence[str], folder: Path, hear: Callable[[dict[str, Any]], None]
+    ) -> None:
         self.folder = folder
+        self.arguments = ["-m", module, str(folder), *options]
         self.hear = hear
         self.key = new_secret()
         self.port: int | None = None
@@ -90,7 +93,7 @@ class Worker:
         for part in PARTS:
             (self.folder / part).mkdir(parents=True, mode=0o700)
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *self.command, "--folder", str(self.folder)),
+            *(sys.executable, *self.arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -112,8 +115,14 @@ class Worker:
         return self._ready.is_set() and not self.ended.is_set()
 
     @property
-    def is_ready(self) -> bool:
-        return self._ready.is_set() and not self.ended.is_set()
+    def was_ready(self) -> bool:
+        """Whether it has ever served."""
+        return self._ready.is_set()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, below 0 by a signal; None while it runs."""
+        return None if self._process is None else self._process.returncode
 
     def send(self, event: str, **fields: Any) -> None:
         """Tell it something; what is said to one that has ended is lost."""
