@@ -16,20 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-
-from DABSegCore.errors import InputError
-from DABSegCore.files import make_folder, write_bytes
-from DABSegCore.labels import REGIONS
-from DABSegCore.volume import write_volume
-from DABSegExtension.browser.opening import in_thread_steps
-from DABSegExtension.browser.robustness import within
-from DABSegExtension.browser.state import Download, RobustnessRow
 from DABSegLib.export import export_steps
 from DABSegLib.naming import TITLES
 from DABSegLib.nodes import links
 from DABSegLib.nodes.geometry import as_volume
 from DABSegLib.work.files import in_scratch_steps
 from DABSegLib.work.runner import OnLog, Status, Steps
+
+from DABSegCore.errors import InputError
+from DABSegCore.files import make_folder, read_bytes, write_bytes
+from DABSegCore.labels import REGIONS
+from DABSegCore.volume import write_volume
+from DABSegExtension.browser.opening import in_thread_steps
+from DABSegExtension.browser.privacy import Privacy
+from DABSegExtension.browser.robustness import within
+from DABSegExtension.browser.state import Download, RobustnessRow
 
 SYNTHETIC = "synthetic"
 MADE = re.compile(r"pseudo-clear|motion|fused|difference")
@@ -45,6 +46,15 @@ ENDINGS = {
     "_all.zip": "All of these in one file",
 }
 """End of a file's name -> what it is."""
+
+KINDS = {
+    "pseudo-clear": "Pseudo-clear",
+    "fused": "Fused from several modalities",
+    "uncertainty": "Uncertainty of",
+    "motion": "With simulated motion",
+}
+PARTS = {**TITLES, **{region: region for region in REGIONS}}
+"""In a file's name -> what is told of it; a pseudo-clear volume of one with motion is pseudo-clear."""
 
 README = """\
 Made by DABSeg, research use only; not for diagnosis.
@@ -63,6 +73,7 @@ def download_steps(
     motion: Mapping[str, Any],
     record: Mapping[str, Any] | None,
     robustness: Sequence[RobustnessRow],
+    privacy: Privacy,
     on_log: OnLog,
 ) -> Steps[list[Download]]:
     """Write all there is into a folder, in place of what was there; all of it or nothing.
@@ -74,6 +85,7 @@ def download_steps(
         motion: Modality -> volume with simulated motion.
         record: Of that motion.
         robustness: Rows that were measured.
+        privacy: Takes paths of this computer out of reports.
         on_log: Told what the export tells.
 
     Returns:
@@ -96,6 +108,8 @@ def download_steps(
             yield from in_thread_steps(lambda path=path, volume=volume: write_volume(path, volume), status)
         if record is not None:
             write_bytes(made / f"{case}_trajectory.json", json.dumps(record, indent=2).encode())
+        for path in made.glob("*.json"):
+            write_bytes(path, json.dumps(privacy.hide(json.loads(read_bytes(path))), indent=2).encode())
         if robustness:
             write_bytes(made / f"{case}_robustness.csv", _csv(robustness))
         _name_synthetic(made)
@@ -121,9 +135,9 @@ def title_of(name: str) -> str:
     for ending, title in ENDINGS.items():
         if name.endswith(ending):
             return title
-    kind = "Pseudo-clear" if "pseudo-clear" in name else "With simulated motion" if "_motion" in name else "Other"
-    modality = next((title for word, title in TITLES.items() if f"_{word}_" in name), "")
-    return " ".join(filter(None, (kind, modality, f"({SYNTHETIC})" if SYNTHETIC in name else "")))
+    kind = next((title for word, title in KINDS.items() if word in name), "Other")
+    part = next((title for word, title in PARTS.items() if f"_{word}_" in name or f"_{word}." in name), "")
+    return " ".join(filter(None, (kind, part, f"({SYNTHETIC})" if SYNTHETIC in name else "")))
 
 
 def _write_segments(segmentation: Any, path: Path) -> None:

@@ -87,12 +87,13 @@ class Jobs:
     @property
     def status(self) -> Status:
         """How far the whole is; `Status("")` where nothing is done."""
-        if self._work is None or self._task is None:
-            return Status(self._waiting(), 0.0 if self._tasks else None)
+        if self._task is None:
+            return Status(self._waiting(), self._tasks[0].low if self._tasks else None)
         task, status = self._task, self._work.status
         fraction = None if status.fraction is None else task.low + (task.high - task.low) * status.fraction
-        stage = f"{task.title}: {status.stage[:1].lower()}{status.stage[1:]}" if task.title else status.stage
-        return Status(stage, fraction, status.left_s if task.high == 1.0 else None, status.busy)
+        stage = "Starting" if status.stage == "Waiting" else status.stage  # as a work is before its first step
+        stage = f"{task.title}: {stage[:1].lower()}{stage[1:]}" if task.title else stage
+        return Status(stage, fraction, None if task.title else status.left_s, status.busy)
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Do these; what is being done is cancelled first."""

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from DABSegCore.cases import Case, case_from_paths
-from DABSegCore.errors import InputError
-from DABSegCore.files import at_once
-from DABSegCore.labels import MODALITIES
-from DABSegCore.nifti import LARGEST_BYTES, decode_header
-from DABSegCore.volume import Volume, read_labels, read_volume, resample, same_grid, write_volume
 from DABSegLib import checks
 from DABSegLib.naming import TITLES
 from DABSegLib.process.messages import readable
 from DABSegLib.work.files import in_scratch_steps, told
 from DABSegLib.work.patient import enter_patient, load_patient_steps
 from DABSegLib.work.runner import Status, Steps
+
+from DABSegCore.cases import Case, case_from_paths
+from DABSegCore.errors import InputError
+from DABSegCore.files import at_once
+from DABSegCore.labels import MODALITIES
+from DABSegCore.nifti import LARGEST_BYTES, decode_header
+from DABSegCore.volume import Volume, read_labels, read_volume, resample, same_grid, write_volume
 
 T = TypeVar("T")
 

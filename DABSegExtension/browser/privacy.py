@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from DABSegCore.errors import InputError
-from DABSegLib.process.messages import Fault, readable
+from DABSegLib.process.messages import readable
 
 PAGE_WORDS = (
     (r"Install the extension PyTorch of Slicer, and PyTorch with it", "Ask whoever runs this server to install it"),
@@ -45,27 +45,27 @@ class Privacy:
         self._below = re.compile(rf"(?:{any_root})(?![\w.-])(?:[\\/][^\s\\/'\",;:()<>]*)*")
 
     def fit(self, text: str) -> str:
-        """A sentence in the words of the page; of a path only the file's own name is left."""
+        """A sentence in the words of the page, without paths."""
         text = readable(text)
         for pattern, words in PAGE_WORDS:
             text = re.sub(pattern, words, text)
-        text = self._below.sub(lambda match: _last_name(match[0]), text)
-        return ANY_PATH.sub(lambda match: _last_name(match[0]), text)
+        return self.hide(text)
 
-    def sentence(self, fault: Fault | InputError) -> str:
-        """What went wrong and what helps."""
-        if isinstance(fault, Fault):
-            return self.fit(" ".join(filter(None, (fault.cause, fault.cure))))
-        return as_sentence(self.fit(str(fault)))
+    def hide(self, value: Any) -> Any:
+        """Text, or what JSON holds, without paths: of each only the file's own name is left."""
+        if isinstance(value, str):
+            return ANY_PATH.sub(_as_name, self._below.sub(_as_name, value))
+        if isinstance(value, Mapping):
+            return {key: self.hide(item) for key, item in value.items()}
+        return [self.hide(item) for item in value] if isinstance(value, list) else value
+
+    def sentence(self, text: str) -> str:
+        """As `fit`, with a capital and a full stop, unless it begins with a name in quotes."""
+        text = self.fit(text).strip()
+        return text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".!?" else ".")
 
 
-def _last_name(path: str) -> str:
+def _as_name(match: re.Match[str]) -> str:
     """The name of a file; a folder of ours has none to tell."""
-    name = re.split(r"[\\/]", path)[-1].rstrip(".")
+    name = re.split(r"[\\/]", match[0])[-1].rstrip(".")
     return name if os.path.splitext(name)[1] else "a file"
-
-
-def as_sentence(text: str) -> str:
-    """With a capital and a full stop, unless it begins with a name in quotes."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".!?" else ".")

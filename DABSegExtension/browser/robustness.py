@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import slicer
+from DABSegLib.work import Inputs, Status, score_steps, segment_steps, simulate_steps
+from DABSegLib.work.runner import OnLog, Steps
 
 from DABSegCore.labels import REGIONS
 from DABSegExtension.browser.jobs import Task
 from DABSegExtension.browser.links import LEVELS
 from DABSegExtension.browser.state import RobustnessRow
-from DABSegLib.work import Inputs, Status, score_steps, segment_steps, simulate_steps
-from DABSegLib.work.runner import OnLog, Steps
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Robustness:
         self._volumes, self._seed = dict(volumes), seed
         self._kind = "dice" if truth is not None else "agreement"
         self._reference = _copied(truth) if truth is not None else None
-        self._options = {"weights": weights, "device": device, "on_log": on_log}
+        self._options = {"weights": weights, "device": device}
         self._on_row, self._on_log = on_row, on_log
 
     def tasks(self) -> list[Task]:
@@ -68,17 +68,21 @@ class Robustness:
 
     def _level_steps(self, severity: int) -> Steps[None]:
         """Move the head, outline the tumour, compare."""
+
+        def on_log(level: str, text: str) -> None:
+            self._on_log(level, f"at motion level {severity}, {text}")
+
         with _private_scene() as scene:
             inputs = Inputs({modality: _shared(scene, node) for modality, node in self._volumes.items()})
             if severity:
-                steps = simulate_steps(scene, inputs, severity=severity, seed=self._seed, on_log=self._on_log)
+                steps = simulate_steps(scene, inputs, severity=severity, seed=self._seed, on_log=on_log)
                 inputs = Inputs((yield from within(steps, 0.0, 0.4)).motion)
-            steps = segment_steps(scene, inputs, **self._options)
+            steps = segment_steps(scene, inputs, **self._options, on_log=on_log)
             found = (yield from within(steps, 0.4, 0.9)).segmentation
             if self._reference is None:
                 self._reference = _copied(found)
             there = scene.AddNode(_copied(self._reference))
-            steps = score_steps(scene, found, there, {}, {}, {}, inputs.reference_node, on_log=self._on_log)
+            steps = score_steps(scene, found, there, {}, {}, {}, inputs.reference_node, on_log=on_log)
             regions = (yield from within(steps, 0.9, 1.0))["regions"]
         dice = {region: regions.get(region, {}).get("dice") for region in REGIONS}
         self._on_row(RobustnessRow(severity, self._kind, **dice))

@@ -136,6 +136,7 @@ class Snapshot:
         images: The restoration, where the sharp volumes are known.
         has_truth: Whether there is a reference segmentation.
         robustness: Rows as they came, by severity.
+        robustness_seed: Seed of the motion they were measured with; None where there are none.
         downloads: Files that are ready.
         link: Query that opens this again, as "case=A&severity=2"; None for uploads, whose images stay here.
         why_no_link: Says so.
@@ -172,6 +173,7 @@ class Snapshot:
     images: tuple[ImageFacts, ...] = ()
     has_truth: bool = False
     robustness: tuple[RobustnessRow, ...] = ()
+    robustness_seed: int | None = None
     downloads: tuple[Download, ...] = ()
     link: str | None = None
     why_no_link: str = ""
