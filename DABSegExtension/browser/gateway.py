@@ -147,7 +147,8 @@ class Gateway:
         if path is None or path.is_symlink() or not path.is_file():
             return _html(pages.missing(), 404)
         session.touch()
-        return web.FileResponse(path, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"})
+        as_file = f"attachment; filename*=UTF-8''{quote(name)}"
+        return web.FileResponse(path, headers={"Content-Disposition": as_file, **NOT_KEPT})
 
     def _session(self, request: web.Request) -> Session:
         """The session that an address names.

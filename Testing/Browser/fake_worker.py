@@ -1,6 +1,6 @@
 """Stand-in for the worker: as the gateway sees it, without scene, network or page; it does what its WebSocket says.
 
-    python -m Testing.Browser.fake_worker DIR [--case NAME=CASE_DIR ...] ...
+python -m Testing.Browser.fake_worker DIR [--case NAME=CASE_DIR ...] ...
 """
 
 from __future__ import annotations

@@ -226,7 +226,11 @@ def test_one_heavy_job_at_a_time_and_the_others_know_their_place(a_gateway):
     async def story():
         async with a_gateway() as server:
             paths = [await server.new_page() for _ in range(3)]
-            async with server.listening(paths[0]) as a, server.listening(paths[1]) as b, server.listening(paths[2]) as c:
+            async with (
+                server.listening(paths[0]) as a,
+                server.listening(paths[1]) as b,
+                server.listening(paths[2]) as c,
+            ):
                 for socket in (a, b, c):
                     await socket.send_json({"do": "say", "event": "want-turn"})
                     await asyncio.sleep(0.1)

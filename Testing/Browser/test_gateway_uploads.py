@@ -65,7 +65,9 @@ def test_what_our_own_writer_makes_is_taken(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", uploads.SUFFIXES)
-@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\0" * 1000, b"\x1f\x8b", b"NRRD0004\n", b"ElementDataFile = LOCAL\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"GIF89a", b"\0" * 1000, b"\x1f\x8b", b"NRRD0004\n", b"ElementDataFile = LOCAL\n"]
+)
 def test_what_is_not_what_its_name_says_is_refused(tmp_path, suffix, data):
     assert refused(tmp_path, f"t1{suffix}", data) in {"bad-file-type", "too-large", "unreadable-file"}
 
