@@ -15,9 +15,11 @@ is empty ("found": the prediction; "there": the reference):
 rankings; the published code of DABSeg has 347. Lesions too small to count are as if they were not there for
 `lesion_dice`, so that of these alone it says 1, found or not. `specificity` is NaN only where the reference fills the
 volume. `psnr`, `ssim` and `nmse` are NaN in an empty mask; of equal images `psnr` is infinite, and `nmse` is infinite
-(or NaN, if the images are equal) where the reference is 0 all over the mask.
+(or NaN, if the images are equal) where the reference is 0 all over the mask. Those of fused images (`entropy`, `fmi`,
+`average_gradient`, `scd`) are NaN in an empty mask, too.
 """
 
+from DABSegCore.metrics.fusion import average_gradient, entropy, fmi, scd
 from DABSegCore.metrics.image import nmse, psnr, ssim, surroundings
 from DABSegCore.metrics.lesions import LesionScores, lesion_dice, lesion_scores
 from DABSegCore.metrics.overlap import Overlap, dice, overlap_of, sensitivity, specificity
@@ -29,7 +31,10 @@ __all__ = [
     "Overlap",
     "PENALTY_MM",
     "SurfaceDistances",
+    "average_gradient",
     "dice",
+    "entropy",
+    "fmi",
     "hd95",
     "lesion_dice",
     "lesion_scores",
@@ -38,6 +43,7 @@ __all__ = [
     "overlap_of",
     "psnr",
     "region_scores",
+    "scd",
     "sensitivity",
     "specificity",
     "ssim",

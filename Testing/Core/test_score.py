@@ -12,7 +12,8 @@ import pytest
 
 from DABSegCore import score
 from DABSegCore.errors import InputError
-from DABSegCore.metrics import psnr, ssim
+from DABSegCore.metrics import average_gradient, entropy, fmi, psnr, scd, ssim
+from DABSegCore.preprocess import window_intensities
 from DABSegCore.volume import Volume, write_volume
 
 AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])
@@ -112,6 +113,50 @@ def test_images_on_another_grid_are_brought_to_the_restored_one(tmp_path, capsys
     own = scored(tmp_path / "a.json", "--image", "t2", *paths)
     assert scored(tmp_path / "b.json", "--image", "t2", *other, paths[2]) == own
     assert capsys.readouterr().err.count("another grid") == 2
+
+
+def test_a_fused_image_by_hand(tmp_path):
+    """A and B step along axis 1 and 2, both of 256 grey levels; what is fused is A, in other units, or half of each."""
+    levels = np.linspace(1, 256, 256, dtype=np.float32)
+    a = np.broadcast_to(levels[None, :, None], (3, 256, 256)).copy()
+    b = np.broadcast_to(levels[None, None, :], (3, 256, 256)).copy()
+    paths = [write(tmp_path / f"{n}.nii", array) for n, array in enumerate((a, b, 7 * a + 3, a + b))]
+    same = scored(tmp_path / "s.json", "--fusion", paths[0], paths[1], paths[2])
+    assert (same["regions"], same["images"]) == ({}, {})
+    # The window is 3 to 254: it makes the outer three of either end one, and leaves the 250 between apart.
+    spread = 3 / 256 * np.log2(256 / 3) * 2 + 250 / 256 * 8
+    assert same["fusion"]["entropy_bits"] == pytest.approx(spread, abs=1e-4)
+    # It rises by 255 over 255 steps along one axis of three.
+    assert same["fusion"]["average_gradient"] == pytest.approx(1 / np.sqrt(3), abs=1e-4)
+    assert same["fusion"]["scd"] == pytest.approx(np.sqrt(0.5), abs=1e-3)  # of A - B with A; of nothing with B
+    both = scored(tmp_path / "t.json", "--fusion", paths[0], paths[1], paths[3])["fusion"]
+    assert both["scd"] > same["fusion"]["scd"]
+    assert 0 < both["fmi"] <= 1
+
+
+def test_fused_images_are_seen_in_the_brain_alone_and_on_their_own_grid(tmp_path, capsys):
+    (sharp, other, fused), paths = images(tmp_path)
+    brain = (sharp != 0) | (other != 0)
+    own = scored(tmp_path / "a.json", "--fusion", *paths)["fusion"]
+    a, b, f = (window_intensities(image[None], brain)[0][0] for image in (sharp, other, fused))
+    assert own["entropy_bits"] == pytest.approx(entropy(f, brain), abs=1e-3)
+    assert own["fmi"] == pytest.approx(fmi(f, (a, b), brain), abs=1e-3)
+    assert own["average_gradient"] == pytest.approx(average_gradient(f, brain), abs=1e-3)
+    assert own["scd"] == pytest.approx(scd(f, a, b, brain), abs=1e-3)
+    pytest.importorskip("SimpleITK")
+    moved = AFFINE.copy()
+    moved[:3, 3] = 2.0 * -4, 0, 3.0 * -3
+    there = write(tmp_path / "there.nii", np.pad(sharp, ((3, 1), (0, 0), (4, 0))), moved)
+    assert scored(tmp_path / "b.json", "--fusion", there, *paths[1:])["fusion"] == own
+    assert "another grid than the fused image" in capsys.readouterr().err
+
+
+def test_a_fused_image_without_contrast_is_named(tmp_path):
+    _, paths = images(tmp_path)
+    flat = write(tmp_path / "flat.nii", np.ones((16, 18, 20), np.float32))
+    with pytest.raises(InputError, match="flat.nii has one value") as fault:
+        scored(tmp_path / "s.json", "--fusion", *paths[:2], flat)
+    assert fault.value.code == "constant-image"
 
 
 def test_masks_on_different_grids_are_refused(tmp_path):
