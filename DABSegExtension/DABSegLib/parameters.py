@@ -89,5 +89,8 @@ class DABSegParameters:
     t2Sharp: vtkMRMLScalarVolumeNode
     flairSharp: vtkMRMLScalarVolumeNode
 
+    showFused: bool = True
+    showUncertainty: bool = True
+
     folder: str = ""
     folderResults: str = ""

@@ -30,6 +30,7 @@ def state(user: User) -> dict[str, Any]:
         "paths": [edit.currentPath for edit in (ui.weightsPath, ui.folderPath, ui.folderResultsPath)],
         "surface": ui.surfaceCheck.checked,
         "difference": ui.differenceCheck.checked,
+        "rows": [ui.fusedCheck.checked, ui.uncertaintyCheck.checked],
         "tables": [user.table("regionTable"), user.table("imageTable")],
         "words": [user.reads(name) for name in ("reportLabel", "knownLabel", "commandEdit", "findingsLabel")],
         "links": {
@@ -58,6 +59,7 @@ def everything_set(user: User, folder: Any) -> None:
     user.press("t1ceBlurCheck")
     for name in ("weightsPath", "folderPath", "folderResultsPath"):
         type_path(getattr(user.ui, name), folder / name)
+    user.ui.uncertaintyCheck.checked = False
     user.presses_and_waits("differenceCheck")
     user.press("surfaceCheck")
     user.settle()

@@ -37,13 +37,18 @@ def inputs(scene: Any, a_small_patient: VirtualPatient) -> Inputs:
 
 @pytest.fixture
 def results(tmp_path: Path, a_small_patient: VirtualPatient) -> Path:
-    """What the command would write for it: the true tumour, and volumes twice as bright."""
+    """What the command would write for it: the true tumour, volumes twice as bright, one fused, and much doubt."""
     folder = tmp_path / "results"
     folder.mkdir()
     write_volume(folder / "Sam_seg.nii", Volume(a_small_patient.label, a_small_patient.affine))
     for m, image in zip(MODALITIES, a_small_patient.images, strict=True):
         write_volume(folder / f"Sam_{m}_pseudo-clear.nii", Volume(2 * image, a_small_patient.affine))
-    report = {"case_id": "Sam", "inputs": {m: {"path": "/gone", "sha256": m * 2} for m in MODALITIES}, "outputs": {}}
+    extras = {"fused": a_small_patient.images[0] / 1000}
+    extras |= {f"uncertainty_{r}": np.full_like(a_small_patient.images[0], n / 10) for n, r in enumerate(REGIONS)}
+    for name, array in extras.items():
+        write_volume(folder / f"Sam_{name}.nii", Volume(array, a_small_patient.affine))
+    read = {m: {"path": "/gone", "sha256": m * 2} for m in MODALITIES}
+    report = {"case_id": "Sam", "inputs": read, "outputs": {f"Sam_{name}.nii": "" for name in extras}}
     (folder / "Sam_report.json").write_text(json.dumps({**report, "warnings": [], "device": "cpu"}))
     return folder
 
@@ -113,6 +118,13 @@ def test_results_enter_the_scene_with_all_they_belong_to(scene, inputs, results,
         assert (node.GetAttribute(links.KIND), node.GetAttribute(links.MODALITY)) == ("pseudo-clear", modality)
     assert links.connected(result.segmentation, "input") == dict(inputs.volumes)
     assert links.connected(result.segmentation, "pseudo-clear") == result.pseudo_clear
+    (fused,) = result.extras["fused"].values()
+    np.testing.assert_array_equal(bridge.voxels(fused), bridge.voxels(inputs.volumes["t1"]) / 1000)
+    for number, (region, node) in enumerate(result.extras["uncertainty"].items()):
+        assert np.unique(bridge.voxels(node)) == pytest.approx(number / 10)
+        assert (node.GetName(), node.GetScene()) == (f"Sam_uncertainty_{region} (synthetic)", scene)
+        np.testing.assert_array_equal(bridge.world_affine(node), bridge.world_affine(inputs.volumes["t1ce"]))
+    assert {role: links.connected(result.segmentation, role) for role in result.extras} == result.extras
     report = links.report_of(result.segmentation)
     assert report == result.report
     assert report["inputs"]["t1"] == {"name": "Sam_t1", "sha256": "t1t1"}
@@ -157,7 +169,8 @@ def test_cancelled_at_any_step_nothing_remains(scene, inputs, results, fake, tem
         assert list(temporary.iterdir()) == []
         assert not any(lives(job.pid) for job in jobs)
         steps += 1
-    assert {"Waiting", "Reading T1", "Starting", "Loading the segments", "Showing the results"} <= seen
+    assert {"Waiting", "Reading T1", "Starting", "Loading the segments", "Loading the other volumes"} <= seen
+    assert "Showing the results" in seen
     assert look_of(scene) != before
 
 
@@ -205,7 +218,7 @@ def test_a_volume_removed_while_results_are_read_leaves_nothing_behind(scene, in
 
 def test_results_that_enter_only_in_part_are_taken_out_again(scene, inputs, results, fake, temporary, monkeypatch):
     fake("results", str(results))
-    monkeypatch.setattr(segments, "add_segmentation", lambda *_: (_ for _ in ()).throw(KeyError("late")))
+    monkeypatch.setattr(links, "connect", lambda *_: (_ for _ in ()).throw(KeyError("late")))
     before = [node_id for node_id, _ in look_of(scene)]
     work = Work(segment_steps(scene, inputs))
     drive(work)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from DABSegCore.errors import InputError
-from DABSegCore.labels import MODALITIES
 from DABSegLib.nodes import links
 from DABSegLib.panel.section import Section
 from DABSegLib.process.messages import fault_of_error
 from DABSegLib.views.compare import ORIENTATIONS, Comparison
+from DABSegLib.views.layout import columns_of
 
 if TYPE_CHECKING:
     from DABSegLib.panel.panel import Panel
@@ -33,9 +33,13 @@ class ComparingSection(Section):
         self.ui.compareButton.toggled.connect(self._toggled)
         self.ui.orientationCombo.currentIndexChanged.connect(self._turned)
         self.ui.sliceSlider.valueChanged.connect(self._slid)
+        self._extras = {"fused": self.ui.fusedCheck, "uncertainty": self.ui.uncertaintyCheck}
+        for box in self._extras.values():
+            box.visible = False
+            box.toggled.connect(self._other_rows)
 
     def rows(self) -> Rows:
-        """What there is to see: kind of image -> modality -> volume; a kind needs all four."""
+        """What there is to see: kind of image -> column of the comparison -> volume; a kind needs all of them."""
         segmentation = self.parameters.segmentation
         shown = links.connected(segmentation, "input") if segmentation is not None else {}
         blurred = shown or {m: v for m, v in self.panel.volumes.chosen().items() if v is not None}
@@ -46,7 +50,17 @@ class ComparingSection(Section):
         if segmentation is not None:
             rows["pseudo-clear"] = links.connected(segmentation, "pseudo-clear")
             rows["difference"] = links.connected(segmentation, "difference")
-        return {row: volumes for row, volumes in rows.items() if len(volumes) == len(MODALITIES)}
+        # Of the boxes, not of the parameters: which of them hears of a click first is Slicer's business.
+        rows |= {role: volumes for role, volumes in self._there().items() if self._extras[role].checked}
+        return {row: volumes for row, volumes in rows.items() if len(volumes) == len(columns_of(row))}
+
+    def _there(self) -> Rows:
+        """What only some networks give, of the segmentation that is picked, as far as it is complete."""
+        segmentation = self.parameters.segmentation
+        if segmentation is None:
+            return {}
+        found = {role: links.connected(segmentation, role) for role in self._extras}
+        return {role: volumes for role, volumes in found.items() if len(volumes) == len(columns_of(role))}
 
     def refresh(self) -> None:
         shown = self._comparison is not None
@@ -55,6 +69,9 @@ class ComparingSection(Section):
             self.ui.compareButton.checked = shown
         self.ui.compareButton.text = _("Back to the views before") if shown else _("Side by side")
         self.ui.orientationCombo.enabled = self.ui.sliceSlider.enabled = shown
+        there = self._there()
+        for role, box in self._extras.items():
+            box.visible = role in there
 
     def follow(self) -> None:
         """Show what has become of the volumes, if they are being compared."""
@@ -101,6 +118,10 @@ class ComparingSection(Section):
         else:
             self._show_range()
         self.refresh()
+
+    def _other_rows(self, _on: bool) -> None:
+        if self.parameters is not None:  # else a scene is being loaded
+            self.follow()
 
     def _ended(self) -> None:
         """The views show something else now, whoever wanted it."""
