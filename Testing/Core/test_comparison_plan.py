@@ -69,6 +69,16 @@ def test_the_words_of_a_training_say_what_the_plan_says(name: str, tmp_path: Pat
             assert heard == method.train
 
 
+def test_a_plan_may_ask_for_what_no_recipe_has(tmp_path: Path) -> None:
+    """Features that count, and other corruptions than motion: by the flags that say so."""
+    own = 'train = { preset = "small", lambda_feat = 0.5, degrade = ["motion", "noise"] }\n'
+    train = a_plan(tmp_path, PROTOCOL + ONE + TWO + own).by_name["two"].train
+    said = words(train)
+    assert said[said.index("--lambda-feat") + 1] == "0.5"
+    assert said[said.index("--degrade") + 1 :][:2] == ["motion", "noise"]
+    assert vars(_parse(said))["degrade"] == ("motion", "noise")
+
+
 # ---------------------------------------------------------------- reading
 
 
