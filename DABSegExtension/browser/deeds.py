@@ -96,15 +96,16 @@ class Deeds:
         """Blur the case by simulated motion, or take the motion away where the level is 0."""
 
         def steps() -> Steps[None]:
-            patient, made = self.patient, None
-            patient.seed = seed if not severity else patient.seed
+            patient = self.patient
             if severity:
                 inputs = Inputs(patient.volumes)
                 made = yield from simulate_steps(self._scene, inputs, severity=severity, seed=seed, on_log=self._on_log)
-            gone = patient.forget_motion() if made is not None or patient.motion else []
-            if made is not None:
-                patient.severity, patient.seed = severity, seed
-                patient.motion, patient.record = made.motion, made.record
+                gone = patient.forget_motion()
+                patient.severity, patient.motion, patient.record = severity, made.motion, made.record
+            else:
+                yield Status("Showing the volumes without motion", busy=True)
+                gone = patient.forget_motion() if patient.motion else []
+            patient.seed = seed
             self.replace(gone)
 
         return Task("simulate", steps, heavy=severity > 0)
@@ -146,7 +147,7 @@ class Deeds:
             patient = self.patient
             made = yield from downloads.download_steps(
                 self._out,
-                patient.title,
+                Inputs(patient.volumes).case_id,
                 segmentation=patient.result.segmentation if patient.result is not None else None,
                 motion={modality: node for modality, node in patient.motion.items() if downloads.is_motion(node)},
                 record=patient.record,
@@ -195,13 +196,11 @@ class Deeds:
         """
         patient = self.patient
         findings = yield from check_steps(patient.volumes)
-        patient.findings = tuple(
-            self._privacy.sentence(finding.text) for finding in findings if finding.level != "stop"
-        )
-        for finding in findings:
-            if finding.level == "stop":
-                patient.obstacle = self._privacy.sentence(finding.text)
-                raise InputError(readable(finding.text), finding.code)
+        stops = [finding for finding in findings if finding.level == "stop"]
+        patient.findings = tuple(self._privacy.sentence(f.text) for f in findings if f not in stops)
+        if stops:
+            patient.obstacle = self._privacy.sentence(stops[0].text)
+            raise InputError(readable(stops[0].text), stops[0].code)
 
     def _segment_steps(self) -> Steps[None]:
         patient = self.patient

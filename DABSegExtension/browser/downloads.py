@@ -67,7 +67,7 @@ be in the patient. "_seg" and "_tumour" are outlines by a network and were not c
 
 def download_steps(
     folder: Path,
-    name: str,
+    case: str,
     *,
     segmentation: Any | None,
     motion: Mapping[str, Any],
@@ -80,7 +80,7 @@ def download_steps(
 
     Args:
         folder: Where to.
-        name: Of the case; the files are named after it.
+        case: Its name, as a file name; the files are named after it.
         segmentation: Outlines with their pseudo-clear volumes, or None.
         motion: Modality -> volume with simulated motion.
         record: Of that motion.
@@ -94,7 +94,6 @@ def download_steps(
     Raises:
         InputError: If one cannot be written.
     """
-    case = re.sub(r"[^\w.-]+", "_", name).strip("_.") or "case"
 
     def write_steps(scratch: Path) -> Steps[list[Download]]:
         made = scratch / "made"

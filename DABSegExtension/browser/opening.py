@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,13 +56,14 @@ def open_files_steps(scene: Any, case: Case, name: str, *, trusted: bool) -> Ste
     Args:
         scene: Where to.
         case: The files; a reference segmentation is put on the grid of T1ce.
-        name: The nodes are named after it.
+        name: The nodes are named after it, as far as it is fit for file names.
         trusted: Whether somebody on this computer chose the files; else their headers are looked at before anything
             as large as they say is made.
 
     Raises:
         InputError: If a file is bad, told in its title instead of its path.
     """
+    name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "case"
     named = {str(path): f"{TITLES[modality]} file" for modality, path in case.paths.items()}
 
     def load_steps(folder: Path) -> Steps[tuple[dict[str, Any], Any | None]]:
@@ -83,13 +85,13 @@ def uploaded_case(files: Mapping[str, Path], name: str) -> Case:
     """The case of four uploaded files.
 
     Raises:
-        InputError: If one is missing or a word names no modality.
+        InputError: If one is missing.
     """
     missing = [TITLES[modality] for modality in MODALITIES if modality not in files]
-    if missing or set(files) - set(MODALITIES):
+    if missing:
         raise InputError(
-            f"the upload lacks {' and '.join(missing) or 'nothing'}, but a case is one file each of T1, T1ce, T2 and "
-            "FLAIR; choose all four",
+            f"the upload lacks {', '.join(missing)}, but a case is one file each of T1, T1ce, T2 and FLAIR; choose all "
+            "four",
             code="missing-modality",
         )
     return case_from_paths(*(files[modality] for modality in MODALITIES), case_id=name)
@@ -107,8 +109,13 @@ def in_thread_steps(function: Callable[[], T], status: Status) -> Steps[T]:
     """Do something in a thread of its own; closed or cancelled, it waits for the thread's end, which is near."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(function)
-        while not future.done():
-            yield status
+        try:
+            while not future.done():
+                yield status
+        except Exception:  # cancelled
+            while not future.done():
+                yield Status("Stopping")
+            raise
         return future.result()
 
 
