@@ -5,6 +5,7 @@ Above them: in how many processes the tests run, and in which order.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 from DABSegCore.phantom import VirtualPatient, virtual_patient, write_patient
 
 REPOSITORY = Path(__file__).parents[1]
+collect_ignore = [] if importlib.util.find_spec("trame_slicer") else ["Browser"]
+"""Those have an environment of their own: make test-browser."""
+
 MOST_WORKERS = 4
 """Each takes up to 2.8 GB of memory, and the dearest file alone a sixth of the whole time."""
 
