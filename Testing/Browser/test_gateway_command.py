@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from DABSegCore.errors import InputError
 from DABSegCore.phantom import write_patient
 from DABSegExtension.browser.command import find_named, main
