@@ -6,7 +6,7 @@ from html import escape
 
 FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title} - DABSeg workbench</title>{head}
+<title>{title} - DABSeg workbench</title><link rel="icon" href="data:,">{head}
 <style>
   :root {{ color-scheme: light dark; }}
   body {{ margin: 0; min-height: 100vh; display: grid; place-items: center;

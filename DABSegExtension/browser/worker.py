@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from DABSegExtension.browser.process import remove
 from DABSegExtension.browser.queueing import GatewayTurns, NoQueue
 
 MEMORY_EVERY_S = 10.0
@@ -37,6 +38,8 @@ class Line:
 
     def __init__(self, out: TextIO, listen: Callable[[dict[str, Any]], None]) -> None:
         self._out, self._listen = out, listen
+        self.is_orphan = False
+        """Whether the gateway ended without a goodbye."""
 
     def say(self, event: str, **values: Any) -> None:
         """Send one event; a gateway that is gone is noticed by the end of the input instead."""
@@ -49,7 +52,11 @@ class Line:
         """Read the gateway's events until there are no more, in a thread of its own, as reading waits."""
         for text in source:
             if text.strip():
-                loop.call_soon_threadsafe(self._listen, json.loads(text))
+                event = json.loads(text)
+                loop.call_soon_threadsafe(self._listen, event)
+                if event["event"] == "bye":
+                    return
+        self.is_orphan = True
         loop.call_soon_threadsafe(self._listen, {"event": "bye"})
 
 
@@ -59,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = _claim_output()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     _use_folder(options.folder)
-    asyncio.run(_serve(options, out))
+    is_orphan = asyncio.run(_serve(options, out))
+    if is_orphan:
+        remove(options.folder)  # the gateway would have done it
     return 0
 
 
@@ -93,8 +102,8 @@ def _use_folder(folder: Path) -> None:
     os.environ["TMPDIR"] = str((folder / "tmp").resolve())
 
 
-async def _serve(options: argparse.Namespace, out: TextIO) -> None:
-    """Make the scene, the workbench and the page, and keep them going."""
+async def _serve(options: argparse.Namespace, out: TextIO) -> bool:
+    """Make the scene, the workbench and the page, and keep them going; returns whether the gateway left them alone."""
     from DABSegExtension.browser.server import Session  # slow imports, after the output is claimed
 
     over = asyncio.Event()
@@ -122,6 +131,7 @@ async def _serve(options: argparse.Namespace, out: TextIO) -> None:
     finally:
         memory.cancel()
         await session.stop()
+    return line.is_orphan
 
 
 def _query(text: str) -> dict[str, str]:
