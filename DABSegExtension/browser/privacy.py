@@ -42,7 +42,7 @@ class Privacy:
         spelled = {str(form) for path in known for form in (path, path.absolute(), path.resolve())}
         roots = sorted((text for text in spelled if len(Path(text).parts) > 1), key=len, reverse=True)
         any_root = "|".join(re.escape(text) for text in roots)
-        self._below = re.compile(rf"(?:{any_root})(?![\w.-])(?:[\\/][^\s\\/'\",;:()<>]*)*")
+        self._below = re.compile(rf"(?:{any_root})(?![\w-]|\.\w)(?:[\\/][^\s\\/'\",;:()<>]*)*")
 
     def fit(self, text: str) -> str:
         """A sentence in the words of the page, without paths."""
@@ -67,5 +67,6 @@ class Privacy:
 
 def _as_name(match: re.Match[str]) -> str:
     """The name of a file; a folder of ours has none to tell."""
-    name = re.split(r"[\\/]", match[0])[-1].rstrip(".")
-    return name if os.path.splitext(name)[1] else "a file"
+    path = match[0].rstrip(".")  # which ends the sentence
+    name = re.split(r"[\\/]", path)[-1]
+    return (name if os.path.splitext(name)[1] else "a file") + match[0][len(path) :]
