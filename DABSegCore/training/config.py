@@ -49,7 +49,9 @@ class TrainConfig:
         (0, 1, 2, 2, 3, 3), "recipe", "motion levels, drawn uniformly from this list"
     )
     degrade: tuple[str, ...] = _setting(
-        (MOTION,), "recipe", f"what spoils images, drawn uniformly from this list: {MOTION}, {', '.join(STRENGTHS)}"
+        (MOTION,),
+        "recipe",
+        f"what spoils images, drawn uniformly from this list: {MOTION}, {', '.join(STRENGTHS)} (validation: motion)",
     )
     fresh_motion: bool = _setting(True, "recipe", "draw new motion every time, not one motion per case for ever")
     pool: int = _setting(16, "recipe", "blurred volumes held at a time")
