@@ -19,15 +19,15 @@ from DABSegCore.labels import MODALITIES  # noqa: E402
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "slicer.md"
 IN_THE_CHILD = (
-    *("cases", "checkpoint", "cohort", "devices", "errors", "files", "inference", "itk", "labels", "nifti", "part"),
-    *("pipeline", "preprocess", "report", "score", "segment", "simulate", "twin", "virtual", "volume"),
+    *("cases", "checkpoint", "cohort", "degradation", "devices", "errors", "files", "inference", "itk", "labels"),
+    *("nifti", "part", "pipeline", "preprocess", "report", "score", "segment", "simulate", "twin", "virtual", "volume"),
     *("motion/kspace", "motion/trajectory", "models/weights_file"),
 )
 """Modules of the core that the panel's commands run."""
 
 ONLY_IN_A_TERMINAL = {
     *("already-there", "bad-argument", "bad-box", "bad-split", "different-grids", "preset-mismatch", "same-folder"),
-    *("unknown-axis", "unknown-preset", "unknown-severity"),
+    *("unknown-axis", "unknown-degradation", "unknown-preset", "unknown-severity"),
     *("bad-input", "unreadable"),  # the name of those that have none; the same as unreadable-file
 }
 """Codes of what the panel does not let one ask for."""
