@@ -330,22 +330,6 @@ def test_a_zoomed_view_stays_zoomed_when_the_window_changes(comparison: Comparis
     assert zoomed.GetFieldOfView()[1] == pytest.approx(other.GetFieldOfView()[1])
 
 
-@pytest.mark.parametrize("size", [(800, 300), (800, 2000), (300, 800), (2000, 800)])
-def test_a_head_fits_again_when_its_view_changed_in_one_direction(
-    comparison: Comparison, views: Views, size: tuple[int, int]
-) -> None:
-    """As when a row is added, which makes views lower but no narrower."""
-    views.size = (800, 800)
-    views.arrange()
-    comparison.fit()
-    views.size = size
-    views.arrange()
-    view = slice_nodes(comparison)[0]
-    as_it_is = view.GetFieldOfView()[:2]
-    comparison.fit()
-    assert as_it_is == pytest.approx(view.GetFieldOfView()[:2])
-
-
 def test_a_view_moved_aside_stays_there_when_the_window_changes(comparison: Comparison, views: Views) -> None:
     moved = slice_nodes(comparison)[5]
     moved.SetXYZOrigin(11, -7, 0)

@@ -42,7 +42,7 @@ class Planes:
         self._setting = False
         self._told_mm: float | None = None
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._fields_mm: dict[str, tuple[float, float]] = {}
+        self._heights_mm: dict[str, float] = {}
         for view in self._views:
             self._observers.watch(view, vtk.vtkCommand.ModifiedEvent, self._view_changed)
         self.set_orientation(ORIENTATIONS[0])
@@ -99,7 +99,7 @@ class Planes:
         view.JumpSliceByCentering(*centre)
         view.SetFieldOfView(wide_mm, wide_mm * height / max(width, 1), view.GetFieldOfView()[2])
         self._sizes[view.GetID()] = (width, height)
-        self._fields_mm[view.GetID()] = view.GetFieldOfView()[:2]
+        self._heights_mm[view.GetID()] = view.GetFieldOfView()[1]
 
     def _view_changed(self, view: Any, _event: str) -> None:
         """Fit a view that got another size, which happens after a layout is chosen; pass on that slices moved."""
@@ -117,20 +117,21 @@ class Planes:
         if size == self._sizes[view.GetID()]:
             return False
         self._sizes[view.GetID()] = size
-        now_mm, fitted_mm = view.GetFieldOfView(), self._fields_mm[view.GetID()]
-        kept = (abs(now - fitted) < SAME_MM for now, fitted in zip(now_mm, fitted_mm, strict=False))
-        return any(kept) and not any(view.GetXYZOrigin()[:2])  # of width and height one follows the size, one stays
+        as_fitted = (
+            abs(view.GetFieldOfView()[1] - self._heights_mm[view.GetID()]) < SAME_MM
+        )  # its width follows the size
+        return as_fitted and not any(view.GetXYZOrigin()[:2])
 
     def _follow_zoom(self) -> None:
         """Zoom all views as much as the user zooms one: Slicer's linking makes them as wide in mm, narrow or not."""
         leader = next((v for v in self._views if v.GetInteracting() and v.GetInteractionFlags() & ZOOM), None)
         if leader is None:
             return
-        share = leader.GetFieldOfView()[1] / self._fields_mm[leader.GetID()][1]
+        share = leader.GetFieldOfView()[1] / self._heights_mm[leader.GetID()]
         with self._set_all():
             for view in self._views:
                 width, height = view.GetDimensions()[:2]
-                height_mm = share * self._fields_mm[view.GetID()][1]
+                height_mm = share * self._heights_mm[view.GetID()]
                 if abs(view.GetFieldOfView()[1] - height_mm) > SAME_MM:
                     view.SetFieldOfView(height_mm * width / max(height, 1), height_mm, view.GetFieldOfView()[2])
 
