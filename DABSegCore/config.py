@@ -189,7 +189,7 @@ BASE = ModelConfig(
 )
 """For GPUs; no weights ship yet. 44.6 M parameters, 228 GFLOP at 4x128^3 against 885 of `paper`. What differs, and why;
 times are of one forward in float32 at 4x64^3 on 2 busy CPU cores, all in one run of
-`Testing/benchmarks/bench_presets.py --size 64 --variants`:
+`Testing/benchmarks/bench.py --parts variants --size 64`:
 
 - stem `pyramid`: sees ghosts far from their source, starts as identity, leaves the outside of the brain alone; costs
   16 % more time than the paper's, whose receptive field is 7 voxels;
