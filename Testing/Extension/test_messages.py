@@ -36,6 +36,7 @@ NAMES = {"/tmp/dabseg-x/in/t1.nii": "ax T1", "/tmp/dabseg-x/in/t1ce.nii": "T1 po
             "folder",
         ),
         ("use --device auto or one of these", "choose auto or one of these under Device"),
+        ("name it like .nii.gz or .mha with --out .", "name it like .nii.gz or .mha."),
         ("--box 3 9 0 4 0 4 has no brain in it", "the region of interest 3 9 0 4 0 4 has no brain in it"),
     ],
 )

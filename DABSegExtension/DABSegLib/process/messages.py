@@ -123,7 +123,7 @@ def readable(text: str, names: Mapping[str, str] | None = None) -> str:
         text = re.sub(pattern, words, text)
     text = MODALITY_WORD.sub(lambda match: TITLES[match[1]], text)
     text = re.sub(r"\0(\d+)\0", lambda match: known[int(match[1])][1], text)
-    return re.sub(r" +(?=[ ,;.]|$)", "", text)
+    return re.sub(r" +(?=[ ,;]|\.(?!\w)|$)", "", text)  # what was taken out leaves a blank; " .nii" has one of its own
 
 
 def _words_for(names: Mapping[str, str]) -> dict[str, str]:
