@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import workbench_user  # noqa: F401  (finds DABSegLib)
-
 from DABSegExtension.browser.facts import image_facts, memory_mib, motion_words, region_facts
 from DABSegExtension.browser.state import ImageFacts, RegionFacts
 

@@ -9,14 +9,11 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-
-from workbench_user import a_case, a_workbench, finish, names  # isort: skip
 import slicer
-from tiny import tiny_patient, tiny_weights
+from workbench_user import a_case, a_workbench, finish, mask, names, tiny_patient, tiny_weights
 
 from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegCore.volume import Volume, read_labels, read_volume, write_volume
@@ -47,12 +44,6 @@ def opened(bench: Workbench, files: dict[str, Path]) -> str:
     bench.open_upload(files)
     finish(bench)
     return bench.snapshot().fault
-
-
-def mask(segmentation: Any, region: str, bench: Workbench) -> np.ndarray:
-    """A region on the grid of what is open."""
-    volume = bench.rows()["sharp"]["t1ce"]
-    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, region, volume) > 0
 
 
 def test_four_files_are_a_case_without_a_link(bench: Workbench, files: dict[str, Path]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import workbench_user  # noqa: F401  (finds DABSegLib)
 from DABSegLib.work.runner import Cancelled, Status
 
 from DABSegCore.errors import InputError

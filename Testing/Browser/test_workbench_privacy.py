@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import workbench_user  # noqa: F401  (finds DABSegLib)
 
 from DABSegExtension.browser.privacy import Privacy
 

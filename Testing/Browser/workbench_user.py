@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 REPOSITORY = Path(__file__).parents[2]
 for _folder in ("DABSegExtension", "Testing/Extension", "Testing/Core"):
     if str(REPOSITORY / _folder) not in sys.path:
         sys.path.append(str(REPOSITORY / _folder))
 
+import slicer  # noqa: E402
 from standins.mrml import fresh_scene  # noqa: E402
+from standins.processes import children as children  # noqa: E402
 from tiny import AFFINE, tiny_patient, write_case  # noqa: E402
+from tiny import tiny_weights as tiny_weights  # noqa: E402
 
 from DABSegExtension.browser.workbench import Workbench  # noqa: E402
 
@@ -70,3 +75,16 @@ def finish(bench: Workbench, until: Callable[[], bool] = lambda: False) -> None:
 def names(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """What the volumes of each row are called."""
     return {kind: [node.GetName() for node in volumes.values()] for kind, volumes in rows.items()}
+
+
+def nodes() -> dict[str, str]:
+    """Id -> name of what is in the scene, but for what asking `mask` leaves there."""
+    scene = slicer.mrmlScene
+    there = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    return {node.GetID(): node.GetName() or "" for node in there if not node.IsA("vtkMRMLLabelMapVolumeDisplayNode")}
+
+
+def mask(segmentation: Any, region: str, bench: Workbench) -> np.ndarray:
+    """A region [D, H, W] on the grid of what is open, by Slicer's own function."""
+    volume = bench.rows()["sharp"]["t1ce"]
+    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, region, volume) > 0
