@@ -80,7 +80,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, nargs="?", metavar="PLAN.toml", help="what to compare, and how")
-    parser.add_argument("--plan", choices=SHIPPED, help="a plan that ships instead: for GPUs, or for a few CPU cores")
+    parser.add_argument("--plan", choices=SHIPPED, help="a plan that ships: for GPUs, or for CPU cores")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of cases, instead of the plan's")
     parser.add_argument("--split", type=Path, metavar="FILE", help="judge on the test part of this split.json instead")
     parser.add_argument("--draw", action="store_true", help="judge on a tenth of the cases, drawn by the plan's seed")

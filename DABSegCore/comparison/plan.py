@@ -11,8 +11,8 @@ from typing import Literal
 from DABSegCore.comparison.settings import config_of, length
 
 PLANS = Path(__file__).parents[1] / "plans"
-SHIPPED = ("gpu", "cpu")
-"""Names of the plans that ship: what needs GPUs, and what two CPU cores can do in some hours."""
+SHIPPED = ("gpu", "cpu", "companions")
+"""Names of the plans that ship: what needs GPUs, what two CPU cores can do in some hours, and the companions there."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ NETWORKS: dict[str, AnyConfig] = {
         NAFNetConfig("nafnet-axial", 32, (1, 1, 1, 28), 1, (1, 1, 1, 1), form="axial"),
         NAFNetConfig("nafnet-small", 16, (1, 1, 2), 2, (1, 1, 1), fold=True),
         BTSegDiffConfig("btsegdiff", 32, (1, 2, 4, 8), 1, 16),
-        BTSegDiffConfig("btsegdiff-small", 16, (1, 2, 4, 4), 1, 8),
+        BTSegDiffConfig("btsegdiff-small", 16, (1, 2, 4, 4), 1, 8, steps=4),
         BTSEGDIFF_AXIAL,
         MedDeblurConfig("meddeblur", 16),
         MedDeblurConfig("meddeblur-axial", 32, form="axial", residual=False, every_scale=False),

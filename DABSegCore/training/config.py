@@ -209,12 +209,17 @@ _SMALL = {**_ON_A_CPU, "learning_rate": 3e-3}
 BEST_FOR: dict[str, dict[str, Any]] = {
     "small": _SMALL,
     "dami-small": _SMALL,
-    **{f"{name}-small": _ON_A_CPU for name in ("segresnet", "swinunetr", "dynunet", "nafnet", "meddeblur")},
+    **{f"{name}-small": _ON_A_CPU for name in ("segresnet", "swinunetr", "dynunet")},
+    "nafnet-small": {**_ON_A_CPU, "learning_rate": 1e-3},
+    "meddeblur-small": {**_ON_A_CPU, "learning_rate": 3e-3},
+    "btsegdiff-small": {**_ON_A_CPU, "learning_rate": 3e-3},
+    "rmr-small": {"patch": 32, "learning_rate": 1e-2},  # a step at 64 takes 11 s on one core, at 32 one
 }
 """What our recipe changes for a network.
 
 Learning rate of `small`, 150 steps from scratch on the same patches (64^3, batch 2, float32): the segmentation loss was
-0.95 with 1e-3, 0.81 with 3e-3 and 0.79 with 6e-3. With 1e-3 it outlined nothing after 8 minutes on two cores."""
+0.95 with 1e-3, 0.81 with 3e-3 and 0.79 with 6e-3. With 1e-3 it outlined nothing after 8 minutes on two cores. Those of
+the companions are of 40 to 150 steps; docs/companions.md has the table."""
 
 BEST_STEPS = 20_000
 """Length of our recipe where none is given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,9 +16,10 @@ from DABSegCore.comparison.split import settle_split
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.motion import SEVERITIES
-from DABSegCore.networks import NETWORKS, PeerConfig
+from DABSegCore.networks import NETWORKS, PeerConfig, family_of
 from DABSegCore.progress import Progress
 from DABSegCore.train import _parse
+from DABSegCore.training.config import BEST_FOR
 
 PROTOCOL = '[protocol]\nvirtual = 1\n[train]\nvirtual = 4\nsteps = 10\npreset = "small"\n'
 ONE = '[[method]]\nname = "one"\n'
@@ -45,8 +47,9 @@ def refused(folder: Path, text: str, said: str) -> None:
 def test_a_plan_that_ships_is_sound_and_trains_all_for_one_time(name: str, tmp_path: Path) -> None:
     plan = read_plan(shipped_plan(name), {"data": tmp_path})
     assert [sentence for sentence in plan.unequal() if "trains for" in sentence] == []
-    assert plan.by_name[plan.protocol.calibration].train["severities"] == (0,)
-    assert plan.levels(plan.by_name[plan.protocol.calibration]) == tuple(SEVERITIES)
+    if name != "companions":
+        assert plan.by_name[plan.protocol.calibration].train["severities"] == (0,)
+        assert plan.levels(plan.by_name[plan.protocol.calibration]) == tuple(SEVERITIES)
 
 
 def test_the_small_plan_has_the_methods_of_the_large_one(tmp_path: Path) -> None:
@@ -59,6 +62,18 @@ def test_the_small_plan_has_the_methods_of_the_large_one(tmp_path: Path) -> None
     assert {"small", "dami-small", "nafnet-small", *(name for name in peers if name.endswith("small"))} <= asked
     assert {0.0, 0.05, 0.1, 0.2} <= {method.train.get("lambda_rec") for method in small.methods}
     assert "../shared" not in shipped_plan("cpu").read_text(encoding="utf-8")
+
+
+def test_the_companions_are_compared_as_the_others_but_at_rates_of_their_own(tmp_path: Path) -> None:
+    small, companions = (read_plan(shipped_plan(name), {"data": tmp_path}) for name in ("cpu", "companions"))
+    same = dataclasses.replace(companions.protocol, calibration=small.protocol.calibration)
+    assert same == small.protocol
+    rates = {m.train["preset"]: config_of(m.train, m.said).learning_rate for m in companions.methods}
+    families = {family_of(NETWORKS[preset]) for preset in rates}
+    assert families == {"dabseg", "nafnet", "meddeblur", "rmr", "btsegdiff"}
+    assert all(rate == BEST_FOR[preset]["learning_rate"] for preset, rate in rates.items())
+    stages = {m.name: m.train["total_minutes"] for m in companions.methods}
+    assert all(stages[m.name] + stages[m.restorer] == 5 for m in companions.methods if m.restorer)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
