@@ -25,6 +25,11 @@ from DABSegExtension.browser.jobs import Turns as Turns
 from DABSegExtension.browser.privacy import Privacy
 from DABSegExtension.browser.state import Snapshot, View
 
+UNTOLD = ("bug", "child-failed")
+"""Faults whose causes are parts of a traceback, which are for the log."""
+
+OUR_FAULT = "The workbench made a mistake. Please tell whoever runs this server; the log is there."
+
 log = logging.getLogger("dabseg.browser")
 
 
@@ -253,4 +258,5 @@ class Workbench:
 
     def _fail(self, fault: Fault) -> None:
         log.error("%s %s\n%s", fault.cause, fault.cure, fault.log)
-        self._fault = self._privacy.sentence(" ".join(filter(None, (fault.cause, fault.cure))))
+        sentence = self._privacy.sentence(" ".join(filter(None, (fault.cause, fault.cure))))
+        self._fault = OUR_FAULT if fault.code in UNTOLD else sentence

@@ -26,7 +26,7 @@ from workbench_user import (
 )
 
 from DABSegCore.labels import MODALITIES, REGIONS
-from DABSegExtension.browser import robustness
+from DABSegExtension.browser import deeds, robustness
 from DABSegExtension.browser.workbench import Workbench
 
 
@@ -186,6 +186,21 @@ def test_a_wish_that_cannot_be_had_now_is_not_heard(ann: Workbench) -> None:
     assert ann.snapshot().doing == "run"
     ann.cancel()
     finish(ann)
+
+
+def test_a_mistake_of_ours_is_told_without_its_traceback(
+    ann: Workbench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_args: Any, **_options: Any) -> Any:
+        raise KeyError("/srv/secret/key")
+        yield
+
+    monkeypatch.setattr(deeds, "segment_steps", broken)
+    ann.run()
+    finish(ann)
+    assert ann.snapshot().fault.startswith("The workbench made a mistake. Please tell")
+    assert "/srv/secret/key" in caplog.text
+    assert ann.snapshot().can_run
 
 
 def test_difference_maps_come_and_go(ann: Workbench) -> None:
