@@ -23,6 +23,7 @@ from aiohttp import web
 from DABSegCore.errors import InputError
 from DABSegExtension.browser import pages, proxy, uploads
 from DABSegExtension.browser.access import Access
+from DABSegExtension.browser.privacy import Privacy
 from DABSegExtension.browser.sessions import NoSeat, Session, Sessions
 
 HEADERS = {
@@ -134,7 +135,8 @@ class Gateway:
                 session.touch()
         except ValueError as error:  # aiohttp's own, where a form is broken
             fault = error if isinstance(error, InputError) else uploads.broken_form()
-            return web.json_response({"error": str(fault), "code": fault.code}, status=400, headers=NOT_KEPT)
+            told = {"error": Privacy([session.worker.folder]).sentence(str(fault)), "code": fault.code}
+            return web.json_response(told, status=400, headers=NOT_KEPT)
         session.worker.send("upload", files={modality: str(path) for modality, path in files.items()})
         return web.json_response({}, headers=NOT_KEPT)
 

@@ -139,8 +139,8 @@ class Worker:
             self.send("bye")
             with contextlib.suppress(ConnectionError, RuntimeError):
                 self._process.stdin.close()
-            try:
-                await asyncio.wait_for(self.ended.wait(), GRACE_S)
+            try:  # one that is not ready has nothing to put away, and does not listen yet
+                await asyncio.wait_for(self.ended.wait(), GRACE_S if self.was_ready else 0)
             except asyncio.TimeoutError:
                 self._kill()
                 await self.ended.wait()

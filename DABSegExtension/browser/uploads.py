@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aiohttp import BodyPartReader, MultipartReader
+from DABSegLib.naming import TITLES
 
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
@@ -58,9 +59,9 @@ async def receive(parts: MultipartReader, folder: Path, most_bytes: int) -> dict
         files = await _store(parts, place, most_bytes)
         missing = [modality for modality in MODALITIES if modality not in files]
         if missing:
+            names = " and ".join(TITLES[modality] for modality in missing)
             raise InputError(
-                f"{' and '.join(missing)} missing, but all four modalities are needed; choose a file for each",
-                code="missing-modality",
+                f"{names} missing, but all four modalities are needed; choose a file for each", code="missing-modality"
             )
         for modality, path in files.items():
             await asyncio.to_thread(check, path, modality)
@@ -88,7 +89,7 @@ async def _store(parts: MultipartReader, place: Path, most_bytes: int) -> dict[s
                 code="bad-upload",
             )
         if part.name in files:
-            raise InputError(f"{part.name} was sent twice; choose one file for it", code="bad-upload")
+            raise InputError(f"{TITLES[part.name]} was sent twice; choose one file for it", code="bad-upload")
         path = place / (part.name + suffix_of(part.filename or "", part.name))
         files[part.name] = path
         with path.open("xb") as file:
@@ -103,8 +104,8 @@ async def _store(parts: MultipartReader, place: Path, most_bytes: int) -> dict[s
 def too_large(most_bytes: int) -> InputError:
     """The error for more than may be sent."""
     return InputError(
-        f"the files have more than the {most_bytes >> 20} MiB that may be sent; compress them (.nii.gz), or start the "
-        "server with a higher --max-upload-mib",
+        f"the files have more than the {most_bytes >> 20} MiB that may be sent; pack them (nii.gz), or ask "
+        "whoever runs the server for more",
         code="too-large",
     )
 
@@ -124,7 +125,8 @@ def suffix_of(name: str, modality: str) -> str:
         if name.lower().endswith(suffix):
             return suffix
     raise InputError(
-        f"the file for {modality} is no {', '.join(SUFFIXES)} by its name; export it as one of these",
+        f"the file for {TITLES[modality]} is none that is read by its name; export it as NIfTI (nii, nii.gz), "
+        "NRRD (nrrd) or MetaImage (mha)",
         code="bad-file-type",
     )
 
@@ -142,7 +144,8 @@ def check(path: Path, modality: str) -> None:
     )
     if not 0 < voxels <= MOST_VOXELS:
         raise InputError(
-            f"the file for {modality} has {voxels} voxels by its header, but 1 to {MOST_VOXELS} are read; resample it",
+            f"the file for {TITLES[modality]} has {voxels} voxels by its header, but 1 to "
+            f"{MOST_VOXELS} are read; resample it",
             code="too-large",
         )
 
@@ -150,16 +153,16 @@ def check(path: Path, modality: str) -> None:
 def _nifti(head: bytes, path: Path, modality: str) -> int:
     """Voxels of a NIfTI file by its first bytes, which are not packed."""
     if head[:2] == GZIP:
-        raise _not_what_it_says(modality, ".nii file (it is packed: name it .nii.gz)")
+        raise _not_what_it_says(modality, "unpacked NIfTI file, as its name says")
     if head[344:347] not in (b"n+1",) and head[4:7] not in (b"n+2",):
         raise _not_what_it_says(modality, "NIfTI file")
-    return math.prod(decode_header(head, f"the file for {modality}").shape)
+    return math.prod(decode_header(head, f"the file for {TITLES[modality]}").shape)
 
 
 def _packed_nifti(head: bytes, path: Path, modality: str) -> int:
     """The same of a gzipped one, which is unpacked once, in pieces, to see that it ends."""
     if head[:2] != GZIP:
-        raise _not_what_it_says(modality, ".nii.gz file (it is not packed)")
+        raise _not_what_it_says(modality, "packed NIfTI file, as its name says")
     first = b""
     total = 0
     try:
@@ -169,7 +172,7 @@ def _packed_nifti(head: bytes, path: Path, modality: str) -> int:
             if total > UNPACKED_BYTES:
                 raise too_many_bytes(modality)
     except zlib.error as error:
-        raise _not_what_it_says(modality, ".nii.gz file (it is damaged)") from error
+        raise _not_what_it_says(modality, "whole NIfTI file: its packing is damaged") from error
     return _nifti(first, path, modality)
 
 
@@ -188,7 +191,8 @@ def _unpacked(path: Path) -> Iterator[bytes]:
 def too_many_bytes(modality: str) -> InputError:
     """The error for a file that unpacks to more than an image can be."""
     return InputError(
-        f"the file for {modality} unpacks to more than {UNPACKED_BYTES >> 20} MiB; resample the image", code="too-large"
+        f"the file for {TITLES[modality]} unpacks to more than {UNPACKED_BYTES >> 20} MiB; resample the image",
+        code="too-large",
     )
 
 
@@ -239,11 +243,11 @@ def _new_folder(folder: Path) -> Path:
 
 
 def _not_what_it_says(modality: str, kind: str) -> InputError:
-    return InputError(f"the file for {modality} is no {kind}; export it again", code="bad-file-type")
+    return InputError(f"the file for {TITLES[modality]} is no {kind}; export it again", code="bad-file-type")
 
 
 def _leads_elsewhere(modality: str) -> InputError:
     return InputError(
-        f"the file for {modality} keeps its voxels in another file, which is not read; export it as one file",
+        f"the file for {TITLES[modality]} keeps its voxels in another file, which is not read; export it as one file",
         code="bad-file-type",
     )

@@ -275,7 +275,7 @@ def test_the_end_of_the_gateway_ends_all_and_leaves_nothing(a_gateway):
         async with a_gateway() as server:
             await server.new_page()
             await server.new_page()
-            await server.until(lambda: server.sessions._spare)
+            await server.until(lambda: server.sessions._spare and server.sessions._spare.worker.was_ready)
             everyone = [*server.sessions._open.values(), server.sessions._spare]
             folder = server.sessions.folder
         assert all(session.worker.exit_code == 0 for session in everyone)

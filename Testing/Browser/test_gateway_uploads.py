@@ -16,6 +16,7 @@ from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.volume import Volume, write_volume
 from DABSegExtension.browser import uploads
+from DABSegLib.naming import TITLES
 
 HEAD = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 
@@ -160,7 +161,7 @@ def test_three_images_are_none(a_gateway, tmp_path, missing):
             path = await server.new_page()
             status, told = await send(server, path, files)
             assert (status, told["code"]) == (400, "missing-modality")
-            assert told["error"].startswith(f"{missing} missing")
+            assert told["error"].startswith(f"{TITLES[missing]} missing")
             assert left_in(server, path) == []
 
     asyncio.run(story())
