@@ -8,6 +8,7 @@ from pathlib import Path
 from DABSegCore.cases import Case, case_from_paths, find_case
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
+from DABSegCore.share import Share
 
 
 def add_input(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -41,6 +42,20 @@ def check_input(args: argparse.Namespace) -> None:
         raise InputError(
             f"--{alone[0].replace('_', '-')} goes with --t1 --t1ce --t2 --flair, but {asked[0]} was given, whose file "
             "names say it; leave it out or name the four images",
+            code="bad-argument",
+        )
+
+
+def check_share(args: argparse.Namespace, share: Share) -> None:
+    """Refuse several processes for one case.
+
+    Raises:
+        InputError: If there are.
+    """
+    if share.size > 1 and args.data is None:
+        raise InputError(
+            f"{share.size} processes were started for one case, but they divide cases only; give a folder of cases by "
+            "--data, or start one process",
             code="bad-argument",
         )
 

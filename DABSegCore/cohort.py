@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from DABSegCore.cases import Case, find_case
 from DABSegCore.errors import InputError
 from DABSegCore.progress import Progress
+from DABSegCore.share import Share
 
 MOST_FAILURES = 125
 """Larger exit codes mean something else to a shell."""
@@ -33,18 +34,28 @@ class Outcome(Generic[T]):
     fault: str | None = None
 
 
-def run_cohort(folders: Sequence[Path], work: Callable[[Case], T], progress: Progress) -> list[Outcome[T]]:
-    """Do the work on every case, in order.
+def run_cohort(
+    folders: Sequence[Path], work: Callable[[Case], T], progress: Progress, share: Share | None = None
+) -> list[Outcome[T]]:
+    """Do the work on every case, in order; with several processes, each on its own, and wait for the others.
 
     Args:
         folders: One per case.
         work: May raise; the other cases of a long night need not pay for it.
         progress: Receives a line per case and an error per failure.
+        share: Which of them are this process's; None: all.
+
+    Returns:
+        What became of all cases, whoever had them.
     """
-    outcomes: list[Outcome[T]] = []
+    share = share or Share()
+    outcomes: list[tuple[int, Outcome[T]]] = []
     seen: set[str] = set()
-    for number, folder in enumerate(folders, 1):
-        progress.log(f"case {number} of {len(folders)}: {folder.name}")
+    for number, folder in enumerate(folders):
+        if not share.owns(number):
+            seen.update(_name_of(folder))
+            continue
+        progress.log(f"case {number + 1} of {len(folders)}: {folder.name}")
 
         def one(folder: Path = folder) -> T:
             case = find_case(folder)
@@ -56,8 +67,17 @@ def run_cohort(folders: Sequence[Path], work: Callable[[Case], T], progress: Pro
             seen.add(case.case_id)
             return work(case)
 
-        outcomes.append(attempt(folder.name, one, progress))
-    return outcomes
+        outcomes.append((number, attempt(folder.name, one, progress)))
+    everything = [outcome for others in share.gather(outcomes) for outcome in others]
+    return [outcome for _, outcome in sorted(everything, key=lambda pair: pair[0])]
+
+
+def _name_of(folder: Path) -> set[str]:
+    """The name of another process's case, if it has one: that process tells what is wrong with it."""
+    try:
+        return {find_case(folder).case_id}
+    except InputError:
+        return set()
 
 
 def attempt(name: str, work: Callable[[], T], progress: Progress) -> Outcome[T]:

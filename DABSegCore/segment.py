@@ -3,6 +3,7 @@
     python -m DABSegCore.segment --case CASE_FOLDER --out RESULTS
     python -m DABSegCore.segment --data FOLDER_OF_CASES --out RESULTS
     python -m DABSegCore.segment --t1 T1.nii.gz --t1ce DICOM_FOLDER --t2 T2.nrrd --flair FLAIR.mha --out RESULTS
+    torchrun --nproc-per-node=8 -m DABSegCore.segment --data FOLDER_OF_CASES --out RESULTS
 
 A case is done when its `<case>_report.json` lies in RESULTS, tells of the same program, inputs, weights and options,
 and its results are as they were written; done cases are skipped, so a killed run is simply started again. Research use
@@ -17,7 +18,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from DABSegCore.arguments import add_input, check_input, one_case
+from DABSegCore.arguments import add_input, check_input, check_share, one_case
 from DABSegCore.cases import Case, case_folders
 from DABSegCore.checkpoint import shipped_weights
 from DABSegCore.cohort import count_failures, exit_code, run_cohort
@@ -29,6 +30,7 @@ from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.report import report_path, summary_row, write_summary
 from DABSegCore.results import output_folder
+from DABSegCore.share import Share, shared
 from DABSegCore.volume import FORMATS
 
 SMALLEST_WINDOW = 32
@@ -42,17 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parse(argv)
     _check(args)
-    with output_folder(args.out):
-        return _run(args)
+    with output_folder(args.out), shared() as share:
+        return _run(args, share)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, share: Share) -> int:
     """What the command line asks for. Returns the exit code."""
+    check_share(args, share)
     folders = case_folders(args.data, exclude=args.out) if args.data is not None else []
     case = None if args.data is not None else one_case(args)
-    engine = load_engine(_weights(args), resolve_device(args.device), Progress(args.progress), args.preset)
+    progress = Progress(share.mode(args.progress))
+    engine = load_engine(_weights(args), resolve_device(share.device(args.device)), progress, args.preset)
     if case is None:
-        return _segment_all(folders, engine, args)
+        return _segment_all(folders, engine, args, share)
     report, status = _segment(case, engine, args)
     engine.progress.done(status=status, report=str(report_path(args.out, report["case_id"])))
     return 0
@@ -126,9 +130,11 @@ def _segment(case: Case, engine: Engine, args: argparse.Namespace) -> tuple[dict
     return report, status
 
 
-def _segment_all(folders: Sequence[Path], engine: Engine, args: argparse.Namespace) -> int:
+def _segment_all(folders: Sequence[Path], engine: Engine, args: argparse.Namespace, share: Share) -> int:
     """Every case of a folder, with a summary table. Returns the exit code."""
-    outcomes = run_cohort(folders, lambda case: summary_row(*_segment(case, engine, args)), engine.progress)
+    outcomes = run_cohort(folders, lambda case: summary_row(*_segment(case, engine, args)), engine.progress, share)
+    if not share.leads:
+        return 0  # the first process counts the failures of all
     failed = {"status": "failed"}
     rows = [o.result or {"case_id": o.name, **failed, "message": o.fault} for o in outcomes]
     write_summary(args.out / "summary.csv", rows)

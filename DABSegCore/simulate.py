@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from DABSegCore.arguments import add_input, check_input, one_case
+from DABSegCore.arguments import add_input, check_input, check_share, one_case
 from DABSegCore.cases import Case, case_folders
 from DABSegCore.cohort import count_failures, exit_code, run_cohort
 from DABSegCore.errors import InputError
@@ -30,6 +30,7 @@ from DABSegCore.labels import MODALITIES
 from DABSegCore.motion import PRESETS, SEVERITIES
 from DABSegCore.progress import Progress, run_command
 from DABSegCore.results import output_folder
+from DABSegCore.share import Share, shared
 from DABSegCore.strengths import STRENGTHS
 from DABSegCore.twin import Request, read_record, write_twin
 from DABSegCore.volume import FORMATS
@@ -43,7 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parse(argv)
     check_input(args)
-    progress = Progress(args.progress)
+    with shared() as share:
+        return _prepare(args, share)
+
+
+def _prepare(args: argparse.Namespace, share: Share) -> int:
+    """Read the request and do it. Returns the exit code."""
+    check_share(args, share)
+    progress = Progress(share.mode(args.progress))
     given = {option.name: getattr(args, option.name) for option in fields(Request) if hasattr(args, option.name)}
     replay = _replay(args, given)
     if given.get("seed", 0) < 0:
@@ -53,14 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = {"replay": replay, "ending": args.format, "overwrite": args.overwrite}
     twin = partial(write_twin, out=args.out, request=request, progress=progress, **options)
     with output_folder(args.out):
-        return _run(args, twin, progress)
+        return _run(args, twin, progress, share)
 
 
-def _run(args: argparse.Namespace, twin: Callable[[Case], tuple[dict[str, Any], str]], progress: Progress) -> int:
+def _run(
+    args: argparse.Namespace, twin: Callable[[Case], tuple[dict[str, Any], str]], progress: Progress, share: Share
+) -> int:
     """Write the twins of one case or many. Returns the exit code."""
     if args.data is not None:
         folders = case_folders(args.data, exclude=args.out)
-        outcomes = run_cohort(folders, lambda case: _tell(*twin(case), progress), progress)
+        outcomes = run_cohort(folders, lambda case: _tell(*twin(case), progress), progress, share)
+        if not share.leads:
+            return 0  # the first process counts the failures of all
         progress.done(cases=len(outcomes), failures=count_failures(outcomes))
         return exit_code(outcomes)
     record, status = twin(one_case(args))
