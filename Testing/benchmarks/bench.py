@@ -43,7 +43,16 @@ def main() -> None:
     """Run the command line."""
     args = _parse()
     device = resolve_device(args.device)
-    ask = Ask(tuple(args.presets), tuple(args.peers), args.published, args.size, args.step_size, args.batch, device)
+    ask = Ask(
+        tuple(args.presets),
+        tuple(args.peers),
+        args.published,
+        args.size,
+        args.step_size,
+        args.batch,
+        device,
+        args.compile,
+    )
     if device.type == "cuda":  # the others are to be at their best as well
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
@@ -73,6 +82,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--step-size", type=int, default=None, help="the same of a training step (GPU 128, CPU 96)")
     parser.add_argument("--batch", type=int, default=None, help="patches of a training step (GPU 2, CPU 1)")
     parser.add_argument("--rounds", type=int, default=5, help="measured ones, after one that warms up")
+    parser.add_argument("--compile", action="store_true", help="also compiled forwards; each compiles for minutes")
     parser.add_argument("--no-memory", dest="memory", action="store_false")
     parser.add_argument("--markdown", action="store_true", help="print tables as README has them")
     parser.add_argument("--json", type=Path)

@@ -59,6 +59,7 @@ class Ask:
     step_size: int | None
     batch: int | None
     device: torch.device
+    compile: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -114,6 +115,9 @@ def _forwards(ask: Ask) -> Makers:
             makers[name] = partial(_forward, name, ask.size, ask.device, True)
         label = name if name == "published" else f"{name}, float32"
         makers[label] = partial(_forward, name, ask.size, ask.device, False)
+        if ask.compile:
+            half = name != "published" and half_dtype(ask.device) is not None
+            makers[f"{name}, compiled"] = partial(_forward, name, ask.size, ask.device, half, compiled=True)
     return dict(sorted(makers.items(), key=lambda item: item[0] != "published"))
 
 
@@ -164,17 +168,21 @@ def _network(name: str, device: torch.device) -> nn.Module:
     return build_model(VARIANTS.get(name) or NETWORKS[name]).to(device, memory_format=layout)
 
 
-def _forward(name: str, size: int, device: torch.device, half: bool, count: int = 1) -> Form:
-    """One forward of cubes."""
+def _forward(name: str, size: int, device: torch.device, half: bool, count: int = 1, *, compiled: bool = False) -> Form:
+    """One forward of cubes; a compiled one compiles in the round that warms up."""
     model, x = _network(name, device).eval(), torch.rand(count, 4, size, size, size, device=device)
     if name != "published" and channels_last_pays(device):
         x = x.contiguous(memory_format=torch.channels_last_3d)
     dtype = half_dtype(device) if half else None
+    if compiled:
+        with torch.inference_mode():
+            model(x)  # makes the tables of windows; a compiler that finds them new works twice
+    network = torch.compile(model, dynamic=False) if compiled else model
 
     @torch.inference_mode()
     def run() -> object:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            return model(x)
+            return network(x)
 
     return Form(run, count, "patch")
 
@@ -246,17 +254,19 @@ def _command(ask: Ask) -> Makers:
 
 def _cohort(ask: Ask) -> Makers:
     """`segment --data` on growing folders: what one more case costs is their difference."""
-    return {f"segment --data, {n} cases": partial(Form, partial(_segment, ask, n), n, "case") for n in (1, 2, 4)}
+    forms = {f"{n} cases, 1 process": partial(Form, partial(_segment, ask, n), n, "case") for n in (1, 2, 4)}
+    return forms | {f"4 cases, {n} processes": partial(Form, partial(_segment, ask, 4, n), 4, "case") for n in (2,)}
 
 
-def _segment(ask: Ask, count: int) -> None:
+def _segment(ask: Ask, count: int, processes: int = 1) -> None:
     """Segment virtual patients of 240 x 240 x 155 voxels as the command line does."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         data.mkdir()
         for seed in range(count):
             (data / f"Virtual_{seed:03d}").symlink_to(_patient(seed), target_is_directory=True)
-        _run("DABSegCore.segment", "--data", data, "--out", Path(folder) / "out", "--device", ask.device)
+        words = ("DABSegCore.segment", "--data", data, "--out", Path(folder) / "out", "--device", ask.device.type)
+        _run(*(("torch.distributed.run", f"--nproc-per-node={processes}", "-m") if processes > 1 else ()), *words)
 
 
 @cache
