@@ -196,6 +196,7 @@ def test_a_session_without_a_page_ends_and_its_files_are_gone(a_gateway):
             async with server.socket(used):
                 server.sessions.idle_s = 0.3
                 await server.until(lambda: not folder.exists())
+                await asyncio.sleep(0.5)
                 assert server.sessions.get(used.split("/")[2]) is not None
                 assert "page was closed" in (await server.get(left))[2]
 

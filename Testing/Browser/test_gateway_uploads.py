@@ -11,12 +11,12 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
+from DABSegLib.naming import TITLES
 
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.volume import Volume, write_volume
 from DABSegExtension.browser import uploads
-from DABSegLib.naming import TITLES
 
 HEAD = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 
