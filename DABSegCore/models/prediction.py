@@ -77,9 +77,9 @@ class Network(nn.Module):
         return corrupted.shape[2:]
 
 
-def pad_to_stride(x: Tensor) -> Tensor:
-    """Zero-pad the far end of each axis to a multiple of `STRIDE`."""
-    extra = [-n % STRIDE for n in x.shape[2:]]
+def pad_to_stride(x: Tensor, axial: bool = False) -> Tensor:
+    """Zero-pad the far end of each axis to a multiple of `STRIDE`; axial slices stand alone and need no company."""
+    extra = [0 if axial and axis == 0 else -n % STRIDE for axis, n in enumerate(x.shape[2:])]
     return F.pad(x, (0, extra[2], 0, extra[1], 0, extra[0])) if any(extra) else x
 
 

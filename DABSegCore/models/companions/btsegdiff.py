@@ -86,12 +86,12 @@ class BTSegDiff(Network):
             ValueError: As `Network.check`, or if it trains without truth.
         """
         size = self.check(corrupted)
-        padded = self._padded(corrupted)
+        padded = pad_to_stride(corrupted, self.axial)
         image = self._opened(padded)
         if self.training:
             if truth is None:
                 raise ValueError("BTSegDiff learns from noised masks, so forward needs the truth while training")
-            answer, own_loss = self._learned(image, self._opened(self._padded(truth.regions)))
+            answer, own_loss = self._learned(image, self._opened(pad_to_stride(truth.regions, self.axial)))
             return Prediction(crop(self._closed(answer, len(corrupted)), size), corrupted, (), own_loss)
         states = [self._opened(noise) for noise in self._noise(padded)]
         together = SLICES if self.axial else len(image)
@@ -146,10 +146,6 @@ class BTSegDiff(Network):
             generator = torch.Generator().manual_seed(SEED + i)
             noise = torch.randn(1, self.config.regions, *padded.shape[2:], generator=generator)
             yield noise.to(padded.device).expand(len(padded), -1, -1, -1, -1)
-
-    def _padded(self, x: Tensor) -> Tensor:
-        """To the stride, but slices that stand alone need no company."""
-        return pad_to_stride(x)[:, :, : x.shape[2]] if self.axial else pad_to_stride(x)
 
     def _opened(self, x: Tensor) -> Tensor:
         """As denoiser and guide see it: slices [B*D, C, 1, H, W], or folded volumes [B, 8 C, D/2, H/2, W/2]."""

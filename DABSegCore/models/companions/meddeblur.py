@@ -97,9 +97,10 @@ class MedDeblur(Network):
         super().__init__(config.modalities)
         self.config = config
         self.wants_truth = config.every_scale
-        self.halving = (1, 2, 2) if config.form == "axial" else (2, 2, 2)
+        self.axial = config.form == "axial"
+        self.halving = (1, 2, 2) if self.axial else (2, 2, 2)
         channels = config.modalities * (8 if config.fold else 1)
-        self.scale = ScaleNetwork(channels, config.width, config.form == "axial")
+        self.scale = ScaleNetwork(channels, config.width, self.axial)
         if config.residual:
             nn.init.zeros_(self.scale.ending.weight)
 
@@ -114,7 +115,7 @@ class MedDeblur(Network):
             ValueError: As `Network.check`.
         """
         size = self.check(corrupted)
-        x = pad_to_stride(corrupted)
+        x = pad_to_stride(corrupted, self.axial)
         answers = self._answers(x)
         inside = (x != 0).any(dim=1, keepdim=True)
         finest = depth_to_space(answers[-1]) if self.config.fold else answers[-1]
@@ -157,7 +158,8 @@ class MedDeblur(Network):
 
     def _loss(self, answers: list[Tensor], truth: Truth) -> Tensor:
         """Mean absolute difference in the brain, summed over the scales; the paper prints that of one (equation 9)."""
-        sharp, brain = (self._pyramid(pad_to_stride(v)) for v in (truth.sharp, truth.brain.expand_as(truth.sharp)))
+        both = (truth.sharp, truth.brain.expand_as(truth.sharp))
+        sharp, brain = (self._pyramid(pad_to_stride(each, self.axial)) for each in both)
         return torch.stack(
             [((a - s).abs() * b).sum() / b.sum().clamp_min(1) for a, s, b in zip(answers, sharp, brain, strict=True)]
         ).sum()

@@ -104,7 +104,7 @@ class NAFNet(Network):
             ValueError: As `Network.check`.
         """
         size = self.check(corrupted)
-        x = pad_to_stride(corrupted)
+        x = pad_to_stride(corrupted, self.config.form == "axial")
         h = self.intro(space_to_depth(x) if self.config.fold else x)
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
