@@ -23,7 +23,7 @@ from DABSegLib.work.runner import Status, Steps
 
 from DABSegCore.cases import Case, case_from_paths
 from DABSegCore.errors import InputError
-from DABSegCore.files import at_once
+from DABSegCore.files import at_once, read_bytes
 from DABSegCore.labels import MODALITIES
 from DABSegCore.nifti import LARGEST_BYTES, decode_header
 from DABSegCore.volume import Volume, read_labels, read_volume, resample, same_grid, write_volume
@@ -35,6 +35,8 @@ MOST_VOXELS = 100_000_000
 
 READING = Status("Reading the files", 0.1)
 PIECE_BYTES = 1 << 22
+HEAD_BYTES = 1 << 20
+"""No header is longer."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def _bounded(case: Case, folder: Path) -> Case:
         if path.name.lower().endswith((".nii", ".nii.gz")):
             paths[modality] = _unpacked(path, folder / f"{modality}.nii")
         else:
+            _check_own_voxels(path)
             _check_voxels(_size_by_itk(path), path)
     return Case(case.case_id, paths, None)
 
@@ -153,6 +156,24 @@ def _unpacked(path: Path, target: Path) -> Path:
             code="truncated-file",
         ) from error
     return target
+
+
+def _check_own_voxels(path: Path) -> None:
+    """Refuse a header that leads to another file: that might be anybody's on this computer.
+
+    Strict, for ITK is not: it takes "data file" after any kind of line end, and "ElementDataFile" with ":" as well.
+    """
+    head = read_bytes(path, HEAD_BYTES)
+    if path.name.lower().endswith(".nrrd"):
+        own = head.startswith(b"NRRD000") and not re.search(rb"(?i)data ?file\s*:", head)
+    else:
+        places = re.findall(rb"(?i)ElementDataFile[^\r\n]*", head)
+        own = len(places) == 1 and re.fullmatch(rb"ElementDataFile\s*=\s*LOCAL\s*", places[0]) is not None
+    if not own:
+        raise InputError(
+            f"{path} does not say that its voxels are within it, and no other file is read; export it as one file",
+            code="voxels-elsewhere",
+        )
 
 
 def _size_by_itk(path: Path) -> tuple[int, ...]:

@@ -200,7 +200,7 @@ def _nrrd(head: bytes, path: Path, modality: str) -> int:
     """Voxels of a NRRD file by its header, which must not lead to another file."""
     if not head.startswith(b"NRRD000"):
         raise _not_what_it_says(modality, "NRRD file")
-    lines = re.split(rb"\r?\n", head)
+    lines = re.split(rb"\r\n|\r|\n", head)  # each of them ends a line for its reader
     if b"" not in lines:
         raise _not_what_it_says(modality, "NRRD file with its voxels in it")
     fields = _fields(lines[1 : lines.index(b"")], ":")
@@ -215,7 +215,8 @@ def _meta(head: bytes, path: Path, modality: str) -> int:
     if data is None:
         raise _not_what_it_says(modality, "MetaImage file with its voxels in it")
     fields = _fields(re.split(rb"\r?\n", head[: data.end()]), "=")
-    if data[1].strip().upper() != b"LOCAL":
+    named = re.findall(rb"(?i)ElementDataFile", head[: data.end()])
+    if data[1].strip().upper() != b"LOCAL" or len(named) > 1:  # its reader takes "ElementDataFile: PATH" as well
         raise _leads_elsewhere(modality)
     return _product(fields.get("dimsize", ""), modality, "MetaImage file")
 

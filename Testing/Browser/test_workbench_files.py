@@ -81,6 +81,31 @@ def test_what_is_no_image_is_refused(bench: Workbench, files: dict[str, Path], s
     assert str(bad.parent) not in fault
 
 
+NRRD = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n"
+META = "ObjectType = Image\nNDims = 3\nElementSpacing = 1 1 1\nDimSize = 4 4 4\nElementType = MET_UCHAR\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("t2.nrrd", NRRD + "data file: {other}\n\n"),
+        ("t2.nrrd", NRRD + "content: x\rDATA FILE: {other}\n\n"),
+        ("t2.nrrd", NRRD + "datafile: {other}\n\n"),
+        ("t2.mha", META + "ElementDataFile = {other}\n"),
+        ("t2.mha", META + "ElementDataFile : {other}\nElementDataFile = LOCAL\n"),
+    ],
+)
+def test_a_header_that_leads_to_another_file_is_refused(
+    bench: Workbench, files: dict[str, Path], tmp_path: Path, name: str, header: str
+) -> None:
+    secret, path = tmp_path / "secret.bin", tmp_path / name
+    secret.write_bytes(bytes(range(64)))
+    path.write_bytes(header.format(other=secret).encode() + bytes(64))
+    assert read_volume(path).array.max() == 63, "this is what is to be kept from strangers"
+    fault = opened(bench, {**files, "t2": path})
+    assert fault.startswith('"T2 file" does not say that its voxels are within it')
+
+
 def test_a_header_that_promises_too_much_is_refused(
     bench: Workbench, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
