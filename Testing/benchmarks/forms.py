@@ -112,12 +112,12 @@ def _forwards(ask: Ask) -> Makers:
     makers: Makers = {}
     for name in ask.names:
         if name != "published" and half_dtype(ask.device) is not None:
-            makers[name] = partial(_forward, name, ask.size, ask.device, True)
+            makers[name] = partial(one_forward, name, ask.size, ask.device, True)
         label = name if name == "published" else f"{name}, float32"
-        makers[label] = partial(_forward, name, ask.size, ask.device, False)
+        makers[label] = partial(one_forward, name, ask.size, ask.device, False)
         if ask.compile:
             half = name != "published" and half_dtype(ask.device) is not None
-            makers[f"{name}, compiled"] = partial(_forward, name, ask.size, ask.device, half, compiled=True)
+            makers[f"{name}, compiled"] = partial(one_forward, name, ask.size, ask.device, half, compiled=True)
     return dict(sorted(makers.items(), key=lambda item: item[0] != "published"))
 
 
@@ -144,7 +144,7 @@ def _batches(ask: Ask) -> Makers:
     half = half_dtype(ask.device) is not None
     size = min(ask.size, 96) if not ask.on_gpu else ask.size
     return {
-        f"{name}, batch {count}": partial(_forward, name, size, ask.device, half, count)
+        f"{name}, batch {count}": partial(one_forward, name, size, ask.device, half, count)
         for name in names
         for count in (1, 2, 4, 8)
     }
@@ -153,7 +153,7 @@ def _batches(ask: Ask) -> Makers:
 def _variants(ask: Ask) -> Makers:
     half = half_dtype(ask.device) is not None
     return {
-        f"{name}, {kind}": partial(_forward, name, ask.size, ask.device, kind == "autocast")
+        f"{name}, {kind}": partial(one_forward, name, ask.size, ask.device, kind == "autocast")
         for name in VARIANTS
         for kind in (["float32", "autocast"] if half else ["float32"])
     }
@@ -168,7 +168,9 @@ def _network(name: str, device: torch.device) -> nn.Module:
     return build_model(VARIANTS.get(name) or NETWORKS[name]).to(device, memory_format=layout)
 
 
-def _forward(name: str, size: int, device: torch.device, half: bool, count: int = 1, *, compiled: bool = False) -> Form:
+def one_forward(
+    name: str, size: int, device: torch.device, half: bool, count: int = 1, *, compiled: bool = False
+) -> Form:
     """One forward of cubes; a compiled one compiles in the round that warms up."""
     model, x = _network(name, device).eval(), torch.rand(count, 4, size, size, size, device=device)
     if name != "published" and channels_last_pays(device):
