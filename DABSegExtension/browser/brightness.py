@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
 from DABSegLib.nodes.geometry import voxels
 
 PRESETS = ("Auto", "Brain", "Full")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from DABSegExtension.browser.state import RobustnessRow
 from DABSegLib.nodes.regions import TUMOUR_REGIONS
+
+from DABSegExtension.browser.state import RobustnessRow
 
 WIDTH, HEIGHT = 268, 132
 LEFT, RIGHT, TOP, BOTTOM = 26, 30, 8, 20

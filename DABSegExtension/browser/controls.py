@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from DABSegCore.motion import SEVERITIES
-from DABSegExtension.browser import brightness, keys
-from DABSegExtension.browser.links import MOST_SEED
 from DABSegLib.nodes.regions import TUMOUR_REGIONS
 from DABSegLib.views import layout
 from DABSegLib.views.compare import ORIENTATIONS
+
+from DABSegExtension.browser import brightness, keys
+from DABSegExtension.browser.links import LEVELS, MOST_SEED
 
 if TYPE_CHECKING:
     from DABSegExtension.browser.page import Page
@@ -70,7 +70,7 @@ class Controls:
 
     def simulate(self, severity: Any, seed: Any) -> None:
         """Let the patient move."""
-        self._bench.simulate(_whole(severity, max(SEVERITIES)), _whole(seed, MOST_SEED))
+        self._bench.simulate(_whole(severity, max(LEVELS)), _whole(seed, MOST_SEED))
 
     def maps(self, on: Any) -> None:
         """Make difference volumes, or drop them."""
@@ -94,18 +94,16 @@ class Controls:
         """Turn the slices."""
         if name not in ORIENTATIONS:
             raise ValueError("no such plane")
-        if self._page.comparison is not None:
-            self._page.comparison.set_orientation(name)
+        self._page.turn(name)
 
     def offset(self, offset_mm: Any) -> None:
         """Move the slices."""
-        if self._page.comparison is not None:
-            first_mm, last_mm, _ = self._page.comparison.offset_range_mm()
-            self._page.comparison.set_offset_mm(min(max(_number(offset_mm), first_mm), last_mm))
+        self._page.move_to(_number(offset_mm))
 
     def fit(self) -> None:
         """Show the whole head in all views."""
         if self._page.comparison is not None:
+            self._page.screen.together.finish()
             self._page.comparison.fit()
 
     def window(self, preset: str) -> None:
@@ -143,12 +141,11 @@ class Controls:
         if action is None or comparison is None:
             return
         if action in ORIENTATIONS:
-            comparison.set_orientation(action)
+            self._page.turn(action)
         elif action in ("next", "previous"):
-            step_mm = comparison.offset_range_mm()[2]
-            self.offset(comparison.offset_mm + (step_mm if action == "next" else -step_mm))
+            self._page.scroll(1 if action == "next" else -1)
         elif action == "fit":
-            comparison.fit()
+            self.fit()
         elif action == "outlines":
             self._page.outline.visible = not self._page.outline.visible
             self._page.outline.apply()

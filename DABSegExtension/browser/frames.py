@@ -1,8 +1,8 @@
 """Frames: renders the views that changed and sends their pictures, the one under the pointer first.
 
-All views of a page share one loop. A round takes no longer than a frame may; what does not fit into it comes in the
-next, longest waiting first, so scrolling stays quick however many views follow. Pictures are coarser while things move
-and sent once more, finer, when they rest.
+All views of a page share one loop. A round takes no longer than a frame may, but for two views; what does not fit into
+it comes in the next, longest waiting first, so scrolling stays quick however many views follow. Pictures are coarser
+while things move and sent once more, finer, when they rest.
 """
 
 from __future__ import annotations
@@ -33,10 +33,14 @@ class Stream:
         frames: The loop that serves it.
         name: Of the area on the page.
         window: What is rendered; `img_cols_rows` are its pixels.
+
+    Attributes:
+        before: Called before it is rendered, for what can wait until then.
     """
 
     def __init__(self, frames: Frames, name: str, window: Any) -> None:
         self.rca, self.name = window, name
+        self.before: Callable[[], None] | None = None
         self.target_fps = FRAMES_PER_S
         self.visible = False
         self.wanted = self.coarse = False
@@ -84,7 +88,9 @@ class Frames:
         self.focus = ""
         self.count = 0
         self._pending = pending
+        self._cost_s = 0.0  # of a picture, on average
         self._streams: list[Stream] = []
+        self._first: list[Callable[[], None]] = []
         self._woken = asyncio.Event()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="frames")
 
@@ -98,6 +104,12 @@ class Frames:
         """There is something to render."""
         self._woken.set()
 
+    def do_first(self, deed: Callable[[], None]) -> None:
+        """Do something before the next round, once however often it is asked for."""
+        if deed not in self._first:
+            self._first.append(deed)
+        self.wake()
+
     async def run(self) -> None:
         """Serve the streams until cancelled."""
         try:
@@ -110,21 +122,24 @@ class Frames:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _round(self, started: float) -> bool:
-        """Render what fits into the time of a frame; whether there was anything."""
+        """Render what fits into the time of a frame, at least two views; whether there was anything."""
+        first, self._first = self._first, []
+        for deed in first:
+            deed()
         wanted = [stream for stream in self._streams if stream.wanted and stream.visible]
         wanted.sort(key=lambda stream: (stream.name != self.focus, stream.sent_s))
-        for stream in wanted:
-            if self._pending() > MAX_PENDING:
+        for place, stream in enumerate(wanted):
+            spent_s = time.monotonic() - started
+            if self._pending() > MAX_PENDING or (place > 1 and spent_s + self._cost_s > 1 / FRAMES_PER_S):
                 break
             self._make(stream, MOVING_QUALITY)
+            self._cost_s = 0.8 * self._cost_s + 0.2 * (time.monotonic() - started - spent_s)
             await asyncio.sleep(0)  # lets the pointer's next event in
-            if time.monotonic() - started > 1 / FRAMES_PER_S:
-                break
-        return bool(wanted)
+        return bool(wanted or first)
 
     async def _rest(self) -> None:
         """Nothing moves: send finer pictures of what moved last, then wait for the next change."""
-        self._woken.clear()
+        self._woken.clear()  # nothing was asked for since the round, as nobody else had a turn
         coarse = [stream for stream in self._streams if stream.coarse and stream.visible]
         try:
             await asyncio.wait_for(self._woken.wait(), REST_S if coarse else None)
@@ -137,6 +152,8 @@ class Frames:
 
     def _make(self, stream: Stream, quality: int) -> None:
         """Render a view here, as VTK asks for it, and encode and send the picture elsewhere."""
+        if stream.before is not None:
+            stream.before()
         stream.wanted, stream.coarse = False, quality < RESTING_QUALITY
         stream.sent_s = time.monotonic()
         pixels, number = stream.capture()

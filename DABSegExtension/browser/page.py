@@ -12,9 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from DABSegLib.naming import TITLES
+from DABSegLib.nodes.regions import TUMOUR_REGIONS
+from DABSegLib.process.messages import fault_of_error
+from DABSegLib.views import layout
+from DABSegLib.views.compare import ORIENTATIONS, Comparison
+
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
-from DABSegCore.motion import SEVERITIES
 from DABSegExtension.browser import brightness, charts, keys
 from DABSegExtension.browser.controls import Controls
 from DABSegExtension.browser.outline import Outline
@@ -22,11 +27,6 @@ from DABSegExtension.browser.state import Snapshot
 from DABSegExtension.browser.theme import PAGE
 from DABSegExtension.browser.views import THREE_D, Screen
 from DABSegExtension.browser.workbench import Workbench
-from DABSegLib.naming import TITLES
-from DABSegLib.nodes.regions import TUMOUR_REGIONS
-from DABSegLib.process.messages import fault_of_error
-from DABSegLib.views import layout
-from DABSegLib.views.compare import ORIENTATIONS, Comparison
 
 IDLE_S = 0.05
 TELL_EVERY_S = 0.2
@@ -37,6 +37,9 @@ AT_FIRST = ("sharp", "blurred", "pseudo-clear")
 
 USUAL = (*AT_FIRST, "difference")
 """Rows that have a button even while they are not there."""
+
+LEVEL_NAMES = ("none", "mild", "moderate", "severe", "extreme")
+"""Of motion, as in `DABSegCore.motion.SEVERITIES`, which would bring PyTorch into every session."""
 
 EDGES = {"Axial": "RLAP", "Sagittal": "APSI", "Coronal": "RLSI"}
 """Where the edges of a slice lie in the patient: left, right, top and bottom of the screen, as in Slicer."""
@@ -59,11 +62,13 @@ class Page:
         self.outline = Outline()
         self.comparison: Comparison | None = None
         self.three_d = False
+        self.offset_mm = 0.0
         self._fault = ""
         self._revision = self._view_number = -1
         self._told_s = 0.0
         self._dirty = True
         self._set_up(max_upload_mib)
+        screen.on_scroll = self.scroll
         Controls(self).connect()
         screen.prepare(layout.compare_layout(AT_FIRST))
 
@@ -104,15 +109,36 @@ class Page:
             self.state.flush()
             await asyncio.sleep(0 if again else IDLE_S)
 
+    def move_to(self, offset_mm: float) -> None:
+        """Move the slices, as far as there is a head."""
+        if self.comparison is not None:
+            first_mm, last_mm, _ = self.comparison.offset_range_mm()
+            self.offset_mm = min(max(offset_mm, first_mm), last_mm)
+            self.screen.move(self.offset_mm)
+
+    def scroll(self, slices: int) -> None:
+        """Move by some slices, up if above 0, without leaving the head."""
+        if self.comparison is not None:
+            first_mm, last_mm, step_mm = self.comparison.offset_range_mm()
+            most, least = (last_mm - self.offset_mm) // step_mm, -((self.offset_mm - first_mm) // step_mm)
+            self.move_to(self.offset_mm + min(max(slices, least), most) * step_mm)
+
+    def turn(self, plane: str) -> None:
+        """Turn the slices."""
+        if self.comparison is not None:
+            self.screen.together.finish()
+            self.comparison.set_orientation(plane)
+
     def show(self) -> None:
         """Show the rows that are wanted, of those there are."""
+        self.screen.together.finish()
         rows = {kind: volumes for kind, volumes in self.bench.rows().items() if kind in self.wanted}
         segmentation = self.outline.choose(self.bench.segmentation, self.bench.truth)
         try:
             if not any(rows.values()):
                 self._end_comparison()
             elif self.comparison is None or not self.comparison.shown:
-                self.comparison = Comparison(self.screen.scene, rows, segmentation)
+                self.comparison = Comparison(self.screen.scene, rows, segmentation, on_moved=self._moved)
                 self.comparison.show()
             else:
                 self.comparison.update(rows, segmentation)
@@ -154,7 +180,7 @@ class Page:
         self.state.cases = list(self.bench.cases)
         self.state.limits = {"upload_mib": max_upload_mib}
         self.state.modalities = [{"name": name, "title": TITLES[name]} for name in MODALITIES]
-        self.state.levels = [f"S{level}, {severity.name}" for level, severity in SEVERITIES.items()]
+        self.state.levels = [f"S{level}, {name}" for level, name in enumerate(LEVEL_NAMES)]
         self.state.planes = list(ORIENTATIONS)
         self.state.help = keys.help_rows()
         self.state.keys = sorted(keys.ACTIONS)
@@ -189,9 +215,14 @@ class Page:
         """Look where the workbench wants."""
         if self.comparison is None or not self.comparison.shown:
             return
-        self.comparison.set_orientation(plane)
+        self.turn(plane)
         if offset_mm is not None:
-            self.comparison.set_offset_mm(offset_mm)
+            self.move_to(offset_mm)
+
+    def _moved(self, offset_mm: float) -> None:
+        """Views moved; where they are still on their way, by ourselves."""
+        if self.screen.together.done():
+            self.offset_mm = offset_mm
 
     def _tell_look(self) -> None:
         """Tell the browser, and the workbench for its link, where the slices are."""
@@ -200,7 +231,7 @@ class Page:
             self._set(look={})
             return
         first_mm, last_mm, step_mm = comparison.offset_range_mm()
-        offset_mm, plane = round(comparison.offset_mm, 2), comparison.orientation
+        offset_mm, plane = round(self.offset_mm, 2), comparison.orientation
         look = {"plane": plane, "offset": offset_mm, "first": first_mm, "last": last_mm, "step": step_mm}
         if look != {name: self.state.look.get(name) for name in look}:
             self.bench.look(plane, offset_mm)

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import slicer
 import vtk
-from trame_rca.rca import VtkRemoteControlledArea
-from trame_rca.utils import RcaViewAdapter
+from DABSegLib.views.layout import LAYOUT_CLASS, VIEW_GROUP
+from DABSegLib.views.observers import Observers
 from trame_slicer.core import SlicerApp
 from trame_slicer.views import (
     IViewFactory,
@@ -25,11 +25,10 @@ from trame_slicer.views import (
     ViewLayoutDefinition,
     ViewType,
 )
-from vtk.util.numpy_support import vtk_to_numpy
 
+from DABSegExtension.browser.areas import Area, Window, Wishes
 from DABSegExtension.browser.frames import Frames, Stream
-from DABSegLib.views.layout import LAYOUT_CLASS, VIEW_GROUP
-from DABSegLib.views.observers import Observers
+from DABSegExtension.browser.together import Together
 
 THREE_D = "DABSegThreeD"
 NIGHT = "#000000"
@@ -42,7 +41,7 @@ class Cell:
     Args:
         tag: Singleton tag of its view node, and name of its area.
         label: What it shows, as "T1 sharp".
-        colour: Of its bar.
+        colour: Of its label.
     """
 
     tag: str
@@ -79,14 +78,14 @@ class Screen:
         on_layout: Told whenever the rows of views are others.
     """
 
-    def __init__(
-        self, frames: Frames, register: Callable[[RcaViewAdapter], object], on_layout: Callable[[], object]
-    ) -> None:
+    def __init__(self, frames: Frames, register: Callable[[Area], object], on_layout: Callable[[], object]) -> None:
         self.app = SlicerApp()
         self.scene = slicer.mrmlScene = self.app.scene
         self.rows: list[list[Cell]] = []
         self._frames, self._on_layout = frames, on_layout
-        self._factory = Factory(frames, register)
+        self.on_scroll: Callable[[int], object] = lambda slices: None
+        self._factory = Factory(frames, register, Wishes(lambda slices: self.on_scroll(slices), self.zoom, self.point))
+        self.together = Together(self._factory.streams)
         self._views = self.app.view_manager
         self._views.register_factory(self._factory)
         self._three_d_shown = False
@@ -122,10 +121,23 @@ class Screen:
             view = self.view(self.rows[-1][min(1, len(self.rows[-1]) - 1)].tag)
             view.toggle_visible_in_3d()
 
-    def touch(self) -> None:
-        """Send all pictures anew, as to a page that was loaded again."""
-        for stream in self._factory.streams.values():
-            stream.schedule_render()
+    def move(self, offset_mm: float) -> None:
+        """Move all slices on screen."""
+        self.together.move(self._slice_nodes(), offset_mm)
+
+    def zoom(self, factor: float) -> None:
+        """Multiply the field of view of all slices on screen."""
+        self.together.zoom(self._slice_nodes(), factor)
+
+    def point(self, on: bool) -> None:
+        """Show the crosshair, which Slicer moves with the pointer while Shift is held, or hide it."""
+        node = self.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        mode = node.ShowBasic if on else node.NoCrosshair
+        if node.GetCrosshairMode() != mode:
+            node.SetCrosshairMode(mode)
+
+    def _slice_nodes(self) -> dict[str, Any]:
+        return {cell.tag: self.view(cell.tag).get_view_node() for cell in _flat(self.rows)}
 
     def _view(self, cell: Cell) -> SliceView:
         return self._views.create_view(definition(cell, VIEW_GROUP))
@@ -158,12 +170,18 @@ class Factory(IViewFactory):
     Args:
         frames: What renders them.
         register: As for `Screen`.
+        wishes: What is to be done in all views.
     """
 
-    def __init__(self, frames: Frames, register: Callable[[RcaViewAdapter], object]) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        register: Callable[[Area], object],
+        wishes: Wishes,
+    ) -> None:
         super().__init__()
         self.streams: dict[str, Stream] = {}
-        self._frames, self._register = frames, register
+        self._frames, self._register, self._wishes = frames, register, wishes
 
     def can_create_view(self, view: ViewLayoutDefinition) -> bool:
         """Slices and 3D."""
@@ -173,14 +191,15 @@ class Factory(IViewFactory):
         kind = SliceView if view.view_type is ViewType.SLICE_VIEW else ThreeDView
         made = kind(scene, app_logic, view.singleton_tag, scheduled_render_strategy=NoScheduleRendering())
         made.set_view_properties(view.properties)
+        made.render_window().SetMultiSamples(0)  # of depth peeling the enemy, and without a GPU half of the time
         if kind is SliceView:
             made._render_manager.SetImageDataConnection(None)  # the image's actor is the first, so nothing is below it
             made.get_view_node().SetLayoutLabel(view.properties.label or "")
-        window = Window(made.render_window())
+        window = Window(made)
         stream = self._frames.add(view.singleton_tag, window)
         self.streams[view.singleton_tag] = stream
         made.set_scheduled_render(Scheduled(stream))
-        self._register(Area(window, view.singleton_tag, stream, self._frames))
+        self._register(Area(made, stream, self._frames, self._wishes))
         return made
 
     def _get_slicer_view(self, view: Any) -> Any:
@@ -197,41 +216,6 @@ class Scheduled(ScheduledRenderStrategy):
     def schedule_render(self) -> None:
         """Have it rendered with the next frame."""
         self._stream.schedule_render()
-
-
-class Window(VtkRemoteControlledArea):
-    """A render window as an area of the page."""
-
-    def __init__(self, render_window: Any) -> None:
-        super().__init__(render_window)
-        self._image = vtk.vtkImageData()
-
-    @property
-    def img_cols_rows(self) -> tuple[Any, int, int]:
-        """Render, and take the pixels as they are: [rows, cols, 3], cols and rows."""
-        self._vtk_render_window.Render()
-        slicer.vtkMRMLLayerDisplayableManager.RenderWindowBufferToImage(self._vtk_render_window, self._image)
-        cols, rows, _ = self._image.GetDimensions()
-        pixels = vtk_to_numpy(self._image.GetPointData().GetScalars()).reshape(rows, cols, -1)
-        return pixels[::-1, :, :3].copy(), cols, rows
-
-    def process_resize_event(self, width: int, height: int) -> None:
-        """Tell the slice node, too, which listens to an event that newer VTK does not send by itself."""
-        super().process_resize_event(width, height)
-        self._iren.InvokeEvent(vtk.vtkCommand.WindowResizeEvent)
-
-
-class Area(RcaViewAdapter):
-    """An area of the page; its view gets the first frames while the pointer is over it."""
-
-    def __init__(self, window: Window, name: str, stream: Stream, frames: Frames) -> None:
-        super().__init__(window, name, scheduler=stream, do_schedule_render_on_interaction=False)
-        self._frames = frames
-
-    def on_interaction(self, origin: str, event: dict[str, Any]) -> None:
-        """An event of the pointer."""
-        self._frames.focus = self.area_name
-        super().on_interaction(origin, event)
 
 
 def _layout_node(scene: Any) -> Any:

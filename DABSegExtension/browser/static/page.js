@@ -76,10 +76,14 @@ window.dabseg = (() => {
     theme: () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
     number: (id) => find(id).valueAsNumber,
     text: (value, digits) => (value == null ? "–" : value.toFixed(digits)),
-    better: (before, after) => (before == null || after == null || before === after ? "" : after > before ? "better" : "worse"),
+    better: (before, after, digits) => {
+      if (before == null || after == null || before.toFixed(digits) === after.toFixed(digits)) return "";
+      return after > before ? "better" : "worse";
+    },
     size: (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`),
     otherSeed: () => { find("seed").value = Math.floor(Math.random() * 1e6); },
     tellLevel: (levels) => { find("level").textContent = levels[find("severity").valueAsNumber]; },
+    synthetic: (label) => /pseudo-clear|difference|fused/.test(label),
     chooseUpload: () => find("upload").showModal(),
     closeUpload: () => find("upload").close(),
     place: (look) => {
