@@ -22,7 +22,8 @@ MOST_WORKERS = 4
 
 DEAREST_FIRST = (
     *("test_train.py", "test_panel_cancel.py", "test_panel_alive.py", "test_tutorial.py", "test_panel_results.py"),
-    *("test_overfit.py", "test_real_work.py", "test_segment.py", "test_phantom.py", "test_weights.py", "test_published_weights.py"),
+    *("test_overfit.py", "test_real_work.py", "test_segment.py", "test_phantom.py", "test_weights.py"),
+    "test_published_weights.py",
 )
 """Files of about 10 s and more; one that is begun last would keep one worker busy while the others are done."""
 
