@@ -75,6 +75,8 @@ class Window(VtkRemoteControlledArea):
         self._iren.InvokeEvent(vtk.vtkCommand.WindowResizeEvent)
         if isinstance(self._view, SliceView):
             self._view.get_view_node().UpdateMatrices()
+        else:
+            self._view.reset_camera()  # keeps its direction
 
 
 class Area(RcaViewAdapter):

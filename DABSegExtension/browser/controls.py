@@ -73,8 +73,9 @@ class Controls:
         self._bench.simulate(_whole(severity, max(LEVELS)), _whole(seed, MOST_SEED))
 
     def maps(self, on: Any) -> None:
-        """Make difference volumes, or drop them."""
+        """Make difference volumes and show them, or drop them."""
         if on:
+            self._page.wanted = self._page.wanted | {"difference"}
             self._bench.make_maps()
         else:
             self._bench.drop_maps()

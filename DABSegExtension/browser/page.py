@@ -84,7 +84,11 @@ class Page:
 
     def layout_changed(self) -> None:
         """The screen has other rows of views."""
-        self.state.rows = [[asdict(cell) for cell in row] for row in self.screen.rows]
+        rows = self.screen.rows
+        self.state.columns = next(([cell.column for cell in row] for row in rows if len(row) == len(MODALITIES)), [])
+        self.state.rows = [
+            {"name": row[0].row, "colour": row[0].colour, "cells": [asdict(cell) for cell in row]} for row in rows
+        ]
 
     def fail(self, error: InputError) -> None:
         """Tell that a wish cannot be met."""
@@ -189,7 +193,7 @@ class Page:
             {"name": region.name, "title": region.title, "colour": _hex(region.colour)}
             for region in TUMOUR_REGIONS.values()
         ]
-        self.state.rows, self.state.kinds, self.state.look, self.state.chart = [], [], {}, ""
+        self.state.rows, self.state.columns, self.state.kinds, self.state.look, self.state.chart = [], [], [], {}, ""
         self.state.three_d, self.state.snap, self.state.outline = False, {}, self.outline.as_json()
         self._tell()
 

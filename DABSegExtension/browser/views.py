@@ -40,13 +40,20 @@ class Cell:
 
     Args:
         tag: Singleton tag of its view node, and name of its area.
-        label: What it shows, as "T1 sharp".
-        colour: Of its label.
+        column: What of the head it shows, as "T1"; "" where it is alone in its row.
+        row: Kind of image.
+        colour: Of its name.
     """
 
     tag: str
-    label: str
+    column: str
+    row: str
     colour: str
+
+    @property
+    def label(self) -> str:
+        """Both, as "T1 sharp"."""
+        return f"{self.column} {self.row}".lstrip()
 
 
 def cells_of(description: str) -> list[list[Cell]]:
@@ -55,11 +62,14 @@ def cells_of(description: str) -> list[list[Cell]]:
     Args:
         description: XML of a layout, as a vtkMRMLLayoutNode has it.
     """
-    rows = []
-    for line in ElementTree.fromstring(description).findall("./item/layout"):
-        views = line.findall("./item/view")
-        rows.append([Cell(view.get("singletontag", ""), *_named(view, "viewlabel", "viewcolor")) for view in views])
-    return rows
+    lines = ElementTree.fromstring(description).findall("./item/layout")
+    return [[_cell(view) for view in line.findall("./item/view")] for line in lines]
+
+
+def _cell(view: ElementTree.Element) -> Cell:
+    label, colour = (view.findtext(f"property[@name='{name}']", "") for name in ("viewlabel", "viewcolor"))
+    column, _, row = label.rpartition(" ")
+    return Cell(view.get("singletontag", ""), column, row, colour)
 
 
 def definition(cell: Cell, group: int) -> ViewLayoutDefinition:
@@ -102,8 +112,11 @@ class Screen:
         self.three_d()
 
     def three_d(self) -> ThreeDView:
-        """The 3D view."""
-        return self._views.create_view(ViewLayoutDefinition.threed_view(name=THREE_D, background_color=NIGHT))
+        """The 3D view, with axes in its corner."""
+        view = self._views.create_view(ViewLayoutDefinition.threed_view(name=THREE_D, background_color=NIGHT))
+        node = view.get_view_node()
+        view.set_orientation_marker(node.OrientationMarkerTypeAxes, node.OrientationMarkerSizeSmall)
+        return view
 
     def show_three_d(self, on: bool) -> None:
         """Render the 3D view, or not."""
@@ -233,8 +246,3 @@ def _adjust_window_by_dragging(scene: Any) -> None:
 
 def _flat(rows: list[list[Cell]]) -> list[Cell]:
     return [cell for row in rows for cell in row]
-
-
-def _named(view: ElementTree.Element, *names: str) -> tuple[str, ...]:
-    """Texts of a view's properties."""
-    return tuple(view.findtext(f"property[@name='{name}']", "") for name in names)

@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ from DABSegExtension.browser.queueing import GatewayTurns, NoQueue
 
 MEMORY_EVERY_S = 10.0
 
+GONE = "gone"
+"""The event of a gateway that ended without goodbye, so that nobody else removes the session's folder."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,7 +37,7 @@ class Line:
 
     Args:
         out: What was the standard output when the process started.
-        listen: Told every event of the gateway, on the event loop; {"event": "bye"} when there is no gateway any more.
+        listen: Told every event of the gateway, on the event loop, and that there is none any more, as `GONE`.
     """
 
     def __init__(self, out: TextIO, listen: Callable[[dict[str, Any]], None]) -> None:
@@ -106,12 +110,12 @@ async def _serve(options: argparse.Namespace, out: TextIO) -> bool:
     """Make the scene, the workbench and the page, and keep them going; returns whether the gateway left them alone."""
     from DABSegExtension.browser.server import Session  # slow imports, after the output is claimed
 
-    over = asyncio.Event()
+    over = asyncio.get_running_loop().create_future()
     session: Session | None = None
 
     def listen(event: dict[str, Any]) -> None:
-        if event["event"] == "bye":
-            over.set()
+        if event["event"] in ("bye", GONE):
+            over.done() or over.set_result(event["event"])
         elif session is not None:
             session.hear(event)
 
@@ -127,10 +131,12 @@ async def _serve(options: argparse.Namespace, out: TextIO) -> bool:
         threading.Thread(target=line.hear, args=(sys.stdin, asyncio.get_running_loop()), daemon=True).start()
     memory = asyncio.create_task(_tell_memory(line, session))
     try:
-        await over.wait()
+        how = await over
     finally:
         memory.cancel()
         await session.stop()
+    if how == GONE:
+        shutil.rmtree(options.folder, ignore_errors=True)
     return line.is_orphan
 
 

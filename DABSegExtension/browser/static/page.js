@@ -83,7 +83,7 @@ window.dabseg = (() => {
     size: (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`),
     otherSeed: () => { find("seed").value = Math.floor(Math.random() * 1e6); },
     tellLevel: (levels) => { find("level").textContent = levels[find("severity").valueAsNumber]; },
-    synthetic: (label) => /pseudo-clear|difference|fused/.test(label),
+    synthetic: (row) => /pseudo-clear|difference|fused/.test(row),
     chooseUpload: () => find("upload").showModal(),
     closeUpload: () => find("upload").close(),
     place: (look) => {
@@ -94,9 +94,9 @@ window.dabseg = (() => {
       if (item.kind === "difference" && !item.there) window.trame.trigger("maps", [true]);
       else window.trame.trigger("rows", [item.kind, !item.on]);
     },
-    window: (windows, tag) => {
-      const modality = { T1: "t1", T1ce: "t1ce", T2: "t2", FLAIR: "flair" }[tag.match(/(T1ce|T1|T2|FLAIR)$/)?.[1]];
-      const values = tag.includes("Difference") ? null : windows[modality];
+    window: (windows, cell) => {
+      const modality = (window.trame.state.get("modalities") || []).find((one) => one.title === cell.column);
+      const values = cell.row === "difference" || !modality ? null : windows[modality.name];
       return values ? `W ${values[0]}  L ${values[1]}` : "";
     },
   };
