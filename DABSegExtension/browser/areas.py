@@ -95,6 +95,7 @@ class Area(RcaViewAdapter):
         self._frames, self._wishes = frames, wishes
         self._turned = 0.0
         self._zoom_from: float | None = None
+        self._zoomed = 1.0
         self._moved: tuple[str, dict[str, Any]] | None = None
 
     def on_interaction(self, origin: str, event: dict[str, Any]) -> None:
@@ -111,7 +112,7 @@ class Area(RcaViewAdapter):
         elif kind in TURNS:
             self._turn(float(event.get("spinY", 0.0)), bool(event.get("ctrlKey")))
         elif kind == "RightButtonPress":
-            self._zoom_from = float(event.get("y", 0.0))
+            self._zoom_from, self._zoomed = float(event.get("y", 0.0)), 1.0
         elif kind == "RightButtonRelease":
             self._zoom_from = None
         elif kind != "EndMouseWheel":
@@ -129,10 +130,11 @@ class Area(RcaViewAdapter):
             super().on_interaction(*moved)
 
     def _drag(self, event: dict[str, Any]) -> None:
-        """Zoom as Slicer does: the field of view shrinks by what is dragged down, as a share of the view's height."""
-        y, height = float(event.get("y", 0.0)), max(float(event.get("h", 0.0)), 1.0)
-        self._wishes.zoom(max((height + y - self._zoom_from) / height, LEAST_ZOOM))
-        self._zoom_from = y
+        """Zoom as Slicer does: by how far the pointer is from where it was pressed, as a share of the view's height."""
+        height = max(float(event.get("h", 0.0)), 1.0)
+        zoomed = max(1 + (float(event.get("y", 0.0)) - self._zoom_from) / height, LEAST_ZOOM)
+        self._wishes.zoom(zoomed / self._zoomed)
+        self._zoomed = zoomed
 
     def _turn(self, spin: float, zoom: bool) -> None:
         """The wheel was turned; touch pads turn it by small parts of a notch."""

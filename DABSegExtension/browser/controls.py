@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from DABSegLib.nodes.regions import TUMOUR_REGIONS
@@ -55,8 +56,16 @@ class Controls:
 
     def connect(self) -> None:
         """Let the browser call them as triggers."""
-        for name, wish in self.wishes.items():
-            self._page.server.trigger(name)(self._checked(name, wish))
+        for name in self.wishes:
+            self._page.server.trigger(name)(partial(self.do, name))
+
+    def do(self, name: str, *arguments: Any) -> None:
+        """Do what is wished; a wish that the page would not send is noted and not done."""
+        self._page.forgive()
+        try:
+            self.wishes[name](*arguments)
+        except (TypeError, ValueError) as nonsense:
+            logger.warning("the page asked for %s in a way it does not: %s", name, nonsense)
 
     def open_case(self, name: str) -> None:
         """Open one of the server's cases."""
@@ -154,18 +163,6 @@ class Controls:
             self._page.screen.toggle_slice_in_3d()
         elif action == "brightness":
             self.window(brightness.PRESETS[0])
-
-    def _checked(self, name: str, wish: Callable[..., Any]) -> Callable[..., None]:
-        """The wish, of which a nonsensical one is noted and not done."""
-
-        def call(*arguments: Any) -> None:
-            self._page.forgive()
-            try:
-                wish(*arguments)
-            except (TypeError, ValueError) as nonsense:
-                logger.warning("the page asked for %s in a way it does not: %s", name, nonsense)
-
-        return call
 
 
 def _whole(value: Any, most: int) -> int:

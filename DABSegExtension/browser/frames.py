@@ -89,7 +89,7 @@ class Frames:
         self.count = 0
         self._pending = pending
         self._cost_s = 0.0  # of a picture, on average
-        self._streams: list[Stream] = []
+        self._streams: dict[str, Stream] = {}
         self._first: list[Callable[[], None]] = []
         self._woken = asyncio.Event()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="frames")
@@ -97,8 +97,12 @@ class Frames:
     def add(self, name: str, window: Any) -> Stream:
         """A stream of a new view."""
         stream = Stream(self, name, window)
-        self._streams.append(stream)
+        self._streams[name] = stream
         return stream
+
+    def stream(self, name: str) -> Stream:
+        """The stream of that name."""
+        return self._streams[name]
 
     def wake(self) -> None:
         """There is something to render."""
@@ -126,7 +130,7 @@ class Frames:
         first, self._first = self._first, []
         for deed in first:
             deed()
-        wanted = [stream for stream in self._streams if stream.wanted and stream.visible]
+        wanted = [stream for stream in self._streams.values() if stream.wanted and stream.visible]
         wanted.sort(key=lambda stream: (stream.name != self.focus, stream.sent_s))
         for place, stream in enumerate(wanted):
             spent_s = time.monotonic() - started
@@ -140,7 +144,7 @@ class Frames:
     async def _rest(self) -> None:
         """Nothing moves: send finer pictures of what moved last, then wait for the next change."""
         self._woken.clear()  # nothing was asked for since the round, as nobody else had a turn
-        coarse = [stream for stream in self._streams if stream.coarse and stream.visible]
+        coarse = [stream for stream in self._streams.values() if stream.coarse and stream.visible]
         try:
             await asyncio.wait_for(self._woken.wait(), REST_S if coarse else None)
         except asyncio.TimeoutError:

@@ -68,8 +68,9 @@ class Page:
         self._told_s = 0.0
         self._dirty = True
         self._set_up(max_upload_mib)
-        screen.on_scroll = self.scroll
-        Controls(self).connect()
+        screen.on_layout, screen.on_scroll = self.layout_changed, self.scroll
+        self.controls = Controls(self)
+        self.controls.connect()
         screen.prepare(layout.compare_layout(AT_FIRST))
 
     def open(self, query: Mapping[str, str]) -> None:
@@ -108,7 +109,7 @@ class Page:
             now = time.monotonic()
             if self._dirty or now - self._told_s >= TELL_EVERY_S:
                 self._told_s, self._dirty = now, False
-                self._tell()
+                self.tell()
             self._tell_look()
             self.state.flush()
             await asyncio.sleep(0 if again else IDLE_S)
@@ -195,9 +196,9 @@ class Page:
         ]
         self.state.rows, self.state.columns, self.state.kinds, self.state.look, self.state.chart = [], [], [], {}, ""
         self.state.three_d, self.state.snap, self.state.outline = False, {}, self.outline.as_json()
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Bring the browser up to date with the workbench."""
         snapshot = self.bench.snapshot()
         self._follow(snapshot)
@@ -205,6 +206,7 @@ class Page:
         told["fault"] = " ".join(filter(None, (self._fault, snapshot.fault)))
         self._set(snap=told, kinds=self.kinds(), chart=charts.robustness_svg(snapshot.robustness))
         self._set(outline={**self.outline.as_json(), "has_truth": self.bench.truth is not None})
+        self._tell_look()
 
     def _follow(self, snapshot: Snapshot) -> None:
         """Show the volumes there are now, where the workbench wants to look."""

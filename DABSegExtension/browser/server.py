@@ -36,9 +36,9 @@ class Session:
 
     def __init__(self, options: argparse.Namespace, turns: Any, bench: Any = Workbench) -> None:
         self._turns = turns
-        self._server = _server()
+        self._server = new_server()
         self._frames = Frames(self._pending)
-        self.screen = Screen(self._frames, self._register, lambda: self.page.layout_changed())
+        self.screen = Screen(self._frames, self._register)
         self.bench = bench(
             self.screen.scene,
             options.folder,
@@ -111,7 +111,7 @@ class Session:
         asyncio.ensure_future(register())
 
 
-def _server() -> Server:
+def new_server() -> Server:
     """A trame server of its own, with the page's files."""
     server = Server("dabseg")
     server.client_type = "vue3"

@@ -6,7 +6,8 @@ of the page. The layout is the comparison's own (`DABSegLib.views.layout`), so n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -85,14 +86,17 @@ class Screen:
     Args:
         frames: What sends their pictures.
         register: Makes an area of the page known to the server, as trame's `rc_area_register`.
-        on_layout: Told whenever the rows of views are others.
+
+    Attributes:
+        on_layout: Called whenever the rows of views are others.
+        on_scroll: Told by how many slices the wheel was turned, up if above 0.
     """
 
-    def __init__(self, frames: Frames, register: Callable[[Area], object], on_layout: Callable[[], object]) -> None:
+    def __init__(self, frames: Frames, register: Callable[[Area], object]) -> None:
         self.app = SlicerApp()
         self.scene = slicer.mrmlScene = self.app.scene
         self.rows: list[list[Cell]] = []
-        self._frames, self._on_layout = frames, on_layout
+        self.on_layout: Callable[[], object] = lambda: None
         self.on_scroll: Callable[[int], object] = lambda slices: None
         self._factory = Factory(frames, register, Wishes(lambda slices: self.on_scroll(slices), self.zoom, self.point))
         self.together = Together(self._factory.streams)
@@ -165,7 +169,7 @@ class Screen:
         for cell in _flat(self.rows):
             self._view(cell)
         self._admit()
-        self._on_layout()
+        self.on_layout()
 
     def _admit(self) -> None:
         """Views that are not on the page are not rendered."""
@@ -202,7 +206,8 @@ class Factory(IViewFactory):
 
     def _create_view(self, view: ViewLayoutDefinition, scene: Any, app_logic: Any) -> SliceView | ThreeDView:
         kind = SliceView if view.view_type is ViewType.SLICE_VIEW else ThreeDView
-        made = kind(scene, app_logic, view.singleton_tag, scheduled_render_strategy=NoScheduleRendering())
+        with _quietly():
+            made = kind(scene, app_logic, view.singleton_tag, scheduled_render_strategy=NoScheduleRendering())
         made.set_view_properties(view.properties)
         made.render_window().SetMultiSamples(0)  # of depth peeling the enemy, and without a GPU half of the time
         if kind is SliceView:
@@ -229,6 +234,17 @@ class Scheduled(ScheduledRenderStrategy):
     def schedule_render(self) -> None:
         """Have it rendered with the next frame."""
         self._stream.schedule_render()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without VTK's warning about the event that trame-slicer listens to, once a view."""
+    before = vtk.vtkObject.GetGlobalWarningDisplay()
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        vtk.vtkObject.SetGlobalWarningDisplay(before)
 
 
 def _layout_node(scene: Any) -> Any:
