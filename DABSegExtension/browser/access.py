@@ -80,7 +80,10 @@ class Access:
 
     def knows_host(self, host_header: str) -> bool:
         """Whether a Host header names this server; a port is left aside, since a tunnel has its own."""
-        name = (urlsplit(f"//{host_header}").hostname or "").lower()
+        try:
+            name = (urlsplit(f"//{host_header}").hostname or "").lower()
+        except ValueError:  # an IPv6 address that does not end
+            return False
         if name in self._names:
             return True
         try:
@@ -92,12 +95,17 @@ class Access:
     def is_foreign(self, headers: Mapping[str, str]) -> bool:
         """Whether a page of another site sends this; programs that are no browsers send no Origin."""
         origin = headers.get("Origin")
-        return origin is not None and urlsplit(origin).netloc.lower() != headers.get("Host", "").lower()
+        return origin is not None and origin.partition("://")[2].lower() != headers.get("Host", "").lower()
 
     def opens(self, token: str) -> bool:
         """Whether this is the token; where none is demanded, any is as good."""
-        return self._token is None or hmac.compare_digest(token.encode(), self._token.encode())
+        return self._token is None or hmac.compare_digest(_bytes(token), _bytes(self._token))
 
     def admits(self, cookies: Mapping[str, str]) -> bool:
         """Whether a request may come in by its cookie; any may where no token is demanded."""
-        return self._token is None or hmac.compare_digest(cookies.get(self.cookie, "").encode(), self.pass_.encode())
+        return self._token is None or hmac.compare_digest(_bytes(cookies.get(self.cookie, "")), _bytes(self.pass_))
+
+
+def _bytes(text: str) -> bytes:
+    """For a comparison that takes as long for any; what came as no UTF-8 is none of ours either way."""
+    return text.encode(errors="replace")

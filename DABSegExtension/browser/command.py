@@ -27,10 +27,19 @@ from DABSegCore.cases import case_folders, find_case
 from DABSegCore.errors import InputError
 from DABSegExtension.browser.access import Access, is_loopback, token_for
 from DABSegExtension.browser.gateway import Gateway
+from DABSegExtension.browser.links import MOST_SEED
 from DABSegExtension.browser.sessions import Sessions, note
 
 NEEDED = ("slicer", "vtk", "trame", "trame_slicer", "torch")
 """What workers import; looked for here, so that it is said at once if one is missing."""
+
+BOUNDS = {
+    "max_sessions": (1, 1000),
+    "max_upload_mib": (1, 1 << 20),
+    "idle_minutes": (0.1, 1e6),
+    "virtual": (0, MOST_SEED),
+    "port": (0, 65535),
+}
 
 WORKER = "DABSegExtension.browser.worker"
 
@@ -104,11 +113,11 @@ def _check(options: argparse.Namespace) -> None:
     Raises:
         InputError: If something cannot.
     """
-    for name, least in (("max_sessions", 1), ("max_upload_mib", 1), ("idle_minutes", 0.1), ("virtual", 0), ("port", 0)):
+    for name, (least, most) in BOUNDS.items():
         value = getattr(options, name)
-        if value is not None and value < least:
+        if value is not None and not least <= value <= most:
             raise InputError(
-                f"--{name.replace('_', '-')} is {value}, but must be {least} or more; give another", "bad-argument"
+                f"--{name.replace('_', '-')} is {value}, but must be {least} to {most}; give another", "bad-argument"
             )
     if options.weights is not None and not options.weights.is_file():
         raise InputError(f"{options.weights} is no file, but --weights must be a checkpoint; check the path", "no-file")
@@ -131,9 +140,10 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host.strip("[]"), port), family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a name that none can have
+        why = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{host}, port {port}, cannot be listened on ({error.strerror or error}); end the other server, or choose "
+            f"{host}, port {port}, cannot be listened on ({why}); end the other server, or choose "
             "another --port (0 takes a free one)",
             code="cannot-listen",
         ) from error

@@ -24,7 +24,7 @@ from DABSegCore.errors import InputError
 from DABSegExtension.browser import pages, proxy, uploads
 from DABSegExtension.browser.access import Access
 from DABSegExtension.browser.privacy import Privacy
-from DABSegExtension.browser.sessions import NoSeat, Session, Sessions
+from DABSegExtension.browser.sessions import CannotStart, NoSeat, Session, Sessions
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; frame-ancestors 'none'; "
@@ -88,11 +88,13 @@ class Gateway:
             session = await self.sessions.take(query)
         except NoSeat:
             return _html(pages.full(self.sessions.most), 503)
+        except CannotStart:
+            return _html(pages.cannot_start(), 503)
         return _redirect(_address(f"/s/{session.id}/", query))
 
     async def without_slash(self, request: web.Request) -> web.StreamResponse:
         """The address of a session with its last character lost."""
-        return _redirect(_address(f"{request.path}/", request.query))
+        return _redirect(_address(f"{request.rel_url.raw_path}/", request.query))
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """Whatever a session's worker serves."""

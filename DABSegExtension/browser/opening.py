@@ -188,7 +188,8 @@ def _size_by_itk(path: Path) -> tuple[int, ...]:
         raise InputError(
             f"{path} is no image that can be read; export it again as NIfTI, NRRD or MetaImage", code="unreadable-file"
         ) from error
-    return reader.GetSize()
+    channels = reader.GetNumberOfComponents()  # a thousand of them are a thousand times the memory
+    return reader.GetSize() if channels == 1 else (*reader.GetSize(), channels)
 
 
 def _check_voxels(size: Sequence[int], path: Path) -> None:

@@ -51,6 +51,15 @@ def full(most: int) -> str:
     )
 
 
+def cannot_start() -> str:
+    """While the system starts no more programs."""
+    return page(
+        "No session can be started",
+        "The computer of this server has no room for one more program now, as its terminal tells; try again later.",
+        link=("", "Try again"),
+    )
+
+
 def ended(reason: str, again: str) -> str:
     """For the address of a session that is no more.
 

@@ -171,6 +171,7 @@ class Worker:
         """Read all it says until it ends; what it leaves behind may keep the pipes open, and is not waited for."""
         readers = [asyncio.create_task(self._read_events()), asyncio.create_task(self._read_log())]
         await self._process.wait()
+        self._kill()  # what it started and left behind, so that its job is over when it is
         _, still_open = await asyncio.wait(readers, timeout=1)
         for reader in still_open:
             reader.cancel()

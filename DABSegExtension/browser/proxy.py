@@ -52,7 +52,7 @@ async def hand_on(request: web.Request, path: str, client: aiohttp.ClientSession
         worker: One that is ready.
 
     Raises:
-        aiohttp.ClientError: If the worker does not answer.
+        aiohttp.ClientError: If the worker does not begin to answer.
     """
     url = _url(worker, path or FIRST_PAGE, request.rel_url.raw_query_string)
     headers = _kept(request.headers)
@@ -60,10 +60,14 @@ async def hand_on(request: web.Request, path: str, client: aiohttp.ClientSession
     async with client.request(request.method, url, headers=headers, allow_redirects=False) as answer:
         response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
         response.content_length = answer.content_length
-        await response.prepare(request)
-        async for piece in answer.content.iter_any():
-            await response.write(piece)
-        await response.write_eof()
+        try:
+            await response.prepare(request)
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
+        except (aiohttp.ClientError, ConnectionError):  # no page fits behind half an answer: break off, which tells it
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
 

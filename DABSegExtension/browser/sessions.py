@@ -6,10 +6,11 @@ A session is its random id: who knows it is let in. What worker and gateway tell
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,10 @@ class NoSeat(Exception):
     """No more sessions may be opened now."""
 
 
+class CannotStart(Exception):
+    """The system starts no program for a session; the log says why."""
+
+
 class Sessions:
     """All sessions of a server.
 
@@ -107,6 +112,7 @@ class Sessions:
         self._spare_due = 0.0
         self._may_start = True  # until one does not start: the next would not either
         self._ending: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self._taking = asyncio.Lock()
 
     async def run(self) -> None:
@@ -117,14 +123,14 @@ class Sessions:
                     self._drop(session, self._why_died(session))
                 elif session.idle_s() > self.idle_s:
                     self._drop(session, CLOSED)
-            if self._spare is not None and self._spare.worker.ended.is_set():
-                self._why_died(self._spare)
-                self._spare = None
+            self._bury_spare()
             wanted = self._spare is None and self._may_start and len(self._open) < self.most
             if wanted and time.monotonic() >= self._spare_due:
                 async with self._taking:
                     if self._spare is None:
-                        self._spare = await self._new()
+                        with contextlib.suppress(CannotStart):
+                            self._spare = await self._new()
+                        self._may_start = self._spare is not None
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def take(self, query: Mapping[str, str]) -> Session:
@@ -135,12 +141,12 @@ class Sessions:
 
         Raises:
             NoSeat: If as many as may be are open, each with a page.
+            CannotStart: If the system has no room for it.
         """
         async with self._taking:
             self._make_seat()
-            session = self._spare
-            if session is None or session.worker.ended.is_set():
-                session = await self._new()
+            self._bury_spare()
+            session = self._spare or await self._new()
             self._may_start = True
             self._spare, self._spare_due = None, time.monotonic() + self.spare_after_s
             self._open[session.id] = session
@@ -162,20 +168,40 @@ class Sessions:
 
     async def close(self) -> None:
         """End all of them, at once, and wait until their files are gone."""
-        waiting = [*self._open.values(), *([self._spare] if self._spare else [])]
-        self._open, self._spare = {}, None
+        async with self._taking:  # who is being given one has it by then
+            self._is_over = True
+            waiting = [*self._open.values(), *([self._spare] if self._spare else [])]
+            self._open, self._spare = {}, None
         await asyncio.gather(*(session.worker.end() for session in waiting), *self._ending)
 
     async def _new(self) -> Session:
-        """Start a worker; it is not ready yet."""
+        """Start a worker; it is not ready yet.
+
+        Raises:
+            CannotStart: If the system does not.
+        """
         number = next(self._numbers)
         worker = Worker(self.module, self.options, self.folder / str(number), lambda event: self._hear(session, event))
         session = Session(worker, number=number)
-        await worker.start()
+        try:
+            await worker.start()
+        except OSError as error:
+            note(f"the program of session {number} cannot be started: {error.strerror or error}")
+            await worker.end()
+            raise CannotStart from error
         return session
+
+    def _bury_spare(self) -> None:
+        """Have no spare where it has died."""
+        if self._spare is not None and self._spare.worker.ended.is_set():
+            self._why_died(self._spare)
+            self._in_background(self._spare.worker.end())
+            self._spare = None
 
     def _make_seat(self) -> None:
         """End the session whose page has been closed for longest, where one must go."""
+        if self._is_over:
+            raise NoSeat
         if len(self._open) < self.most:
             return
         left = max(self._open.values(), key=Session.idle_s)
@@ -186,12 +212,22 @@ class Sessions:
     def _drop(self, session: Session, why: str) -> None:
         """End a session in the background and remember why."""
         del self._open[session.id]
-        self.turns.end(session.id)
         self._why_ended[session.id] = why
         if len(self._why_ended) > REMEMBERED:
             del self._why_ended[next(iter(self._why_ended))]
         note(f"session {session.number} ended (at most {session.most_mib:.0f} MiB of memory): {why}")
-        task = asyncio.create_task(session.worker.end())
+        self._in_background(session.worker.end())
+        self._in_background(self._free_turn(session))
+
+    async def _free_turn(self, session: Session) -> None:
+        """Give its turn to the next, once its job is over: two at a time may be more than the memory holds."""
+        if self.turns.whose() == session.id:
+            await session.worker.ended.wait()
+        self.turns.end(session.id)
+
+    def _in_background(self, ending: Coroutine[Any, Any, None]) -> None:
+        """Do what belongs to the end of a session; the server's end waits for it."""
+        task = asyncio.create_task(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -209,7 +245,8 @@ class Sessions:
     def _hear(self, session: Session, event: dict[str, Any]) -> None:
         """What a worker says."""
         if event["event"] == "want-turn":
-            self.turns.want(session.id)
+            if session.id in self._open:  # one that is being ended would keep its place for ever
+                self.turns.want(session.id)
         elif event["event"] == "end-turn":
             self.turns.end(session.id)
         elif event["event"] == "memory":

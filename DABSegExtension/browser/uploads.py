@@ -14,15 +14,19 @@ import math
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader
+from aiohttp.http_exceptions import HttpProcessingError
 from DABSegLib.naming import TITLES
 
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
-from DABSegCore.nifti import decode_header
+from DABSegCore.nifti import decode_header, truncated
+
+T = TypeVar("T")
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 PIECE = 1 << 18
@@ -34,6 +38,9 @@ MOST_VOXELS = 1 << 27
 
 UNPACKED_BYTES = MOST_VOXELS * 8 + HEADER_BYTES
 """What a .nii.gz may unpack to."""
+
+PATIENCE_S = 60.0
+"""After how long without a byte a sender is taken for gone."""
 
 GZIP = b"\x1f\x8b"
 KEPT = 2
@@ -54,6 +61,18 @@ async def receive(parts: MultipartReader, folder: Path, most_bytes: int) -> dict
     Raises:
         InputError: If one is missing, given twice, too large, or no image of a kind that is read.
     """
+    try:
+        return await _receive(parts, folder, most_bytes)
+    except OSError as error:
+        raise InputError(
+            f"the server cannot store the files ({error.strerror or error}); tell whoever runs it", code="cannot-write"
+        ) from error
+    except (HttpProcessingError, RuntimeError) as error:  # aiohttp's, where a form is broken
+        raise broken_form() from error
+
+
+async def _receive(parts: MultipartReader, folder: Path, most_bytes: int) -> dict[str, Path]:
+    """As `receive`; an error of the system is raised as it is."""
     place = _new_folder(folder)
     try:
         files = await _store(parts, place, most_bytes)
@@ -65,11 +84,6 @@ async def receive(parts: MultipartReader, folder: Path, most_bytes: int) -> dict
             )
         for modality, path in files.items():
             await asyncio.to_thread(check, path, modality)
-    except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
-        raise InputError(
-            f"the server cannot store the files ({error.strerror or error}); tell whoever runs it", code="cannot-write"
-        ) from error
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -82,7 +96,7 @@ async def _store(parts: MultipartReader, place: Path, most_bytes: int) -> dict[s
     """Write the files of a form as modality + suffix into a folder, unread."""
     files: dict[str, Path] = {}
     left = most_bytes
-    async for part in parts:
+    while (part := await _soon(parts.next())) is not None:
         if not isinstance(part, BodyPartReader) or part.name not in MODALITIES:
             raise InputError(
                 f"a field other than {', '.join(MODALITIES)} was sent; choose a file for each of these four",
@@ -93,12 +107,27 @@ async def _store(parts: MultipartReader, place: Path, most_bytes: int) -> dict[s
         path = place / (part.name + suffix_of(part.filename or "", part.name))
         files[part.name] = path
         with path.open("xb") as file:
-            while piece := await part.read_chunk(PIECE):
+            while piece := await _soon(part.read_chunk(PIECE)):
                 left -= len(piece)
                 if left < 0:
                     raise too_large(most_bytes)
                 file.write(piece)
     return files
+
+
+async def _soon(coming: Awaitable[T]) -> T:
+    """What a sender sends next; one that has gone without a word would keep its session for ever.
+
+    Raises:
+        InputError: If nothing comes.
+    """
+    try:
+        return await asyncio.wait_for(coming, PATIENCE_S)
+    except asyncio.TimeoutError as error:
+        raise InputError(
+            f"nothing more of the files came for {PATIENCE_S:g} s; see to the connection, then send them again",
+            code="stalled",
+        ) from error
 
 
 def too_large(most_bytes: int) -> InputError:
@@ -139,9 +168,8 @@ def check(path: Path, modality: str) -> None:
     """
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
-    voxels = {".nii": _nifti, ".nii.gz": _packed_nifti, ".nrrd": _nrrd, ".mha": _meta}[path.name[len(modality) :]](
-        head, path, modality
-    )
+    looks = {".nii": _unpacked_nifti, ".nii.gz": _packed_nifti, ".nrrd": _nrrd, ".mha": _meta}
+    voxels = looks[path.name[len(modality) :]](head, path, modality)
     if not 0 < voxels <= MOST_VOXELS:
         raise InputError(
             f"the file for {TITLES[modality]} has {voxels} voxels by its header, but 1 to "
@@ -150,13 +178,24 @@ def check(path: Path, modality: str) -> None:
         )
 
 
-def _nifti(head: bytes, path: Path, modality: str) -> int:
-    """Voxels of a NIfTI file by its first bytes, which are not packed."""
+def _unpacked_nifti(head: bytes, path: Path, modality: str) -> int:
+    """Voxels of a NIfTI file that is not packed."""
+    return _nifti(head, path.stat().st_size, modality)
+
+
+def _nifti(head: bytes, size: int, modality: str) -> int:
+    """Voxels of a NIfTI file by its first bytes and its size in bytes, both unpacked."""
     if head[:2] == GZIP:
         raise _not_what_it_says(modality, "unpacked NIfTI file, as its name says")
     if head[344:347] not in (b"n+1",) and head[4:7] not in (b"n+2",):
         raise _not_what_it_says(modality, "NIfTI file")
-    return math.prod(decode_header(head, f"the file for {TITLES[modality]}").shape)
+    name = f"the file for {TITLES[modality]}"
+    layout = decode_header(head, name)
+    voxels = math.prod(layout.shape)
+    needed = layout.start + voxels * layout.dtype.itemsize
+    if size < needed and voxels <= MOST_VOXELS:
+        raise truncated(name, f"{size} of {needed} bytes are there")
+    return voxels
 
 
 def _packed_nifti(head: bytes, path: Path, modality: str) -> int:
@@ -173,19 +212,27 @@ def _packed_nifti(head: bytes, path: Path, modality: str) -> int:
                 raise too_many_bytes(modality)
     except zlib.error as error:
         raise _not_what_it_says(modality, "whole NIfTI file: its packing is damaged") from error
-    return _nifti(first, path, modality)
+    return _nifti(first, total, modality)
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
-    """The contents of a gzip file in pieces of no more than `PIECE` bytes."""
-    packer = zlib.decompressobj(wbits=31)
+    """The contents of a gzip file in pieces of no more than `PIECE` bytes.
+
+    Raises:
+        zlib.error: If it is damaged or does not end.
+    """
+    packer, is_begun = zlib.decompressobj(wbits=31), False
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             while piece:
                 yield packer.decompress(piece, PIECE)
-                piece = packer.unconsumed_tail
+                piece, is_begun = packer.unconsumed_tail, True
                 if packer.eof:
-                    piece, packer = packer.unused_data.lstrip(b"\0"), zlib.decompressobj(wbits=31)
+                    piece, packer, is_begun = packer.unused_data.lstrip(b"\0"), zlib.decompressobj(wbits=31), False
+    while is_begun and (piece := packer.decompress(b"", PIECE)):  # all was taken, and not all given
+        yield piece
+    if is_begun and not packer.eof:
+        raise zlib.error("it ends too early")
 
 
 def too_many_bytes(modality: str) -> InputError:
@@ -218,7 +265,8 @@ def _meta(head: bytes, path: Path, modality: str) -> int:
     named = re.findall(rb"(?i)ElementDataFile", head[: data.end()])
     if data[1].strip().upper() != b"LOCAL" or len(named) > 1:  # its reader takes "ElementDataFile: PATH" as well
         raise _leads_elsewhere(modality)
-    return _product(fields.get("dimsize", ""), modality, "MetaImage file")
+    channels = b" ".join(re.findall(rb"(?i)ElementNumberOfChannels[ \t]*[=:][ \t]*([^\r\n]*)", head[: data.end()]))
+    return _product(f"{fields.get('dimsize', '')} {channels.decode('latin-1')}", modality, "MetaImage file")
 
 
 def _fields(lines: list[bytes], sign: str) -> dict[str, str]:

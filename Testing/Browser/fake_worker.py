@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -76,6 +77,8 @@ class FakeWorker:
         elif do == "frames":
             for _ in range(values["count"]):
                 await socket.send_bytes(bytes(values["bytes"]))
+        elif do == "start":
+            await socket.send_str(str(subprocess.Popen(["sleep", "60"]).pid))
         elif do == "die":
             os._exit(values["code"])
 

@@ -158,3 +158,18 @@ def test_every_answer_keeps_other_sites_out(a_gateway):
                 assert headers["Server"] == "DABSeg"
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "head", [b"Host: [::1", b"Host: localhost\r\nOrigin: http://[", b"Host: localhost\r\nCookie: %s=\xff"]
+)
+def test_nonsense_in_headers_is_refused_and_no_fault_of_ours(a_gateway, head):
+    async def story():
+        async with a_gateway(token=TOKEN) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            head_ = head.replace(b"%s", f"dabseg-{server.port}".encode())
+            writer.write(b"GET / HTTP/1.1\r\nConnection: close\r\n" + head_ + b"\r\n\r\n")
+            assert int((await reader.read()).split()[1]) in {401, 403, 421}
+            writer.close()
+
+    asyncio.run(story())

@@ -99,11 +99,14 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path):
         (["--weights=nowhere.pt"], "no-file"),
         (["--token=short"], "bad-token"),
         (["--host=256.0.0.1"], "cannot-listen"),
+        (["--host=a..b"], "cannot-listen"),
+        (["--port=65536"], "bad-argument"),
+        (["--idle-minutes=nan"], "bad-argument"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(words, code):
     with pytest.raises(InputError) as told:
-        main([*words, "--worker", FAKE_WORKER, "--no-open", "--port=0"])
+        main(["--worker", FAKE_WORKER, "--no-open", "--port=0", *words])
     assert told.value.code == code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 
@@ -133,3 +134,50 @@ def test_when_the_worker_goes_the_page_is_told(a_gateway):
                 assert (await socket.receive(timeout=5)).type.name in {"CLOSE", "CLOSED", "CLOSING"}
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("rest", ["%0d%0aX:y", "a%00", "%2f%2fevil.example", "..%2f..%2fetc"])
+def test_an_address_without_its_slash_is_redirected_as_it_was_written(a_gateway, rest):
+    async def story():
+        async with a_gateway() as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(f"GET /s/{rest} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            answer = (await reader.read()).decode()
+            writer.close()
+            assert f"\r\nLocation: /s/{rest}/\r\n" in answer
+
+    asyncio.run(story())
+
+
+def test_an_answer_that_breaks_off_breaks_off_and_has_no_page_within(a_gateway):
+    async def story():
+        async with a_gateway() as server:
+            path = await server.new_page()
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(f"GET {path}bytes?count=80000000 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            os.kill(server.session(path).worker._process.pid, 9)
+            body = bytearray()
+            with contextlib.suppress(ConnectionError):
+                while piece := await asyncio.wait_for(reader.read(1 << 20), 5):
+                    body += piece
+            writer.close()
+            assert len(body) < 80_000_000
+            assert not body.strip(b"\0")
+
+    asyncio.run(story())
+
+
+def test_a_page_that_leaves_amid_an_answer_is_no_fault(a_gateway, caplog):
+    async def story():
+        async with a_gateway() as server:
+            path = await server.new_page()
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(f"GET {path}bytes?count=80000000 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.abort()
+            assert (await server.get(path))[0] == 200
+            await asyncio.sleep(0.3)
+
+    asyncio.run(story())
+    assert not caplog.records

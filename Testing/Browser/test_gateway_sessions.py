@@ -132,7 +132,7 @@ def test_a_worker_that_does_not_start_is_told_of_and_not_tried_for_ever(a_gatewa
         async with a_gateway() as server:
             await server.until(lambda: not server.sessions._may_start)
             await asyncio.sleep(0.3)
-            assert len(list(server.sessions.folder.iterdir())) == 1
+            assert next(server.sessions._numbers) == 2
             _, headers, _ = await server.get("/?case=A")
             path = headers["Location"]
             await server.get(path)
@@ -315,3 +315,104 @@ def test_the_log_tells_memory_but_no_secret(a_gateway, capfd):
     told = capfd.readouterr().err
     assert "at most 934 MiB" in told
     assert secret not in told
+
+
+def test_a_session_that_is_ended_no_longer_gets_into_the_queue(a_gateway):
+    """It may have asked for a turn just before it heard of its end; kept, it would hold up all others for ever."""
+
+    async def story():
+        async with a_gateway() as server:
+            ended = server.session(await server.new_page())
+            server.sessions._drop(ended, "Because.")
+            server.sessions._hear(ended, {"event": "want-turn"})
+            assert server.sessions.turns.whose() is None
+
+    asyncio.run(story())
+
+
+def test_the_next_has_the_turn_when_the_ended_job_is_over_and_not_before(a_gateway, monkeypatch):
+    monkeypatch.setattr(process, "GRACE_S", 0.5)
+
+    async def story():
+        async with a_gateway() as server:
+            first, second = await server.new_page(), await server.new_page()
+            for path in (first, second):
+                async with server.socket(path) as socket:
+                    await socket.send_json({"do": "say", "event": "want-turn"})
+                    await server.until(lambda path=path: server.session(path).id in server.sessions.turns._told)
+            ending = server.session(first)
+            os.kill(ending.worker._process.pid, 19)  # stopped: hears no goodbye
+            server.sessions._drop(ending, "Because.")
+            await asyncio.sleep(0.1)
+            assert server.sessions.turns.whose() == ending.id
+            await server.until(lambda: server.sessions.turns.whose() == server.session(second).id)
+            assert ending.worker.ended.is_set()
+
+    asyncio.run(story())
+
+
+def test_what_a_worker_started_ends_with_it(a_gateway):
+    async def story():
+        async with a_gateway() as server:
+            path = await server.new_page()
+            worker = server.session(path).worker
+            async with server.socket(path) as socket:
+                await socket.send_json({"do": "start"})
+                child = int(await socket.receive_str(timeout=5))
+            os.kill(worker._process.pid, 9)
+            await worker.ended.wait()
+            await server.until(lambda: is_over(child))
+
+    asyncio.run(story())
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked for its exit code."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_spare_that_dies_leaves_no_folder(a_gateway):
+    async def story():
+        async with a_gateway() as server:
+            await server.until(lambda: server.sessions._spare and server.sessions._spare.worker.was_ready)
+            spare = server.sessions._spare
+            os.kill(spare.worker._process.pid, 9)
+            await server.until(lambda: not spare.worker.folder.exists())
+            await server.until(lambda: server.sessions._spare not in (None, spare))
+
+    asyncio.run(story())
+
+
+def test_a_system_that_starts_no_more_programs_ends_nobodys_session(a_gateway, monkeypatch, capfd):
+    async def refuse(*words, **options):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    async def story():
+        async with a_gateway() as server:
+            path = await server.new_page()
+            await server.until(lambda: server.sessions._spare)
+            monkeypatch.setattr(process.asyncio, "create_subprocess_exec", refuse)
+            await server.new_page()  # the spare; then there is no other
+            await server.until(lambda: not server.sessions._may_start)
+            status, _, text = await server.get("/")
+            assert (status, "no room for one more program" in text) == (503, True)
+            assert (await server.get(path))[0] == 200
+            await server.until(lambda: len(list(server.sessions.folder.iterdir())) == 2)
+
+    asyncio.run(story())
+    assert "cannot be started: Resource temporarily unavailable" in capfd.readouterr().err
+
+
+def test_no_session_begins_while_all_end(a_gateway):
+    async def story():
+        async with a_gateway() as server:
+            await server.sessions.close()
+            with pytest.raises(sessions.NoSeat):
+                await server.sessions.take({})
+            assert server.sessions._open == {}
+
+    asyncio.run(story())

@@ -291,3 +291,77 @@ def test_the_answer_is_json_that_no_cache_keeps(a_gateway):
                 assert set(json.loads(await answer.text())) == {"error", "code"}
 
     asyncio.run(story())
+
+
+def test_a_file_without_its_end_is_refused(tmp_path):
+    packed = image(tmp_path)
+    plain = gzip.decompress(packed)
+    assert refused(tmp_path, "t1.nii.gz", packed[:-8]) == "bad-file-type"
+    assert refused(tmp_path, "t1.nii.gz", gzip.compress(plain[:-1])) == "truncated-file"
+    assert refused(tmp_path, "t1.nii", plain[:-1]) == "truncated-file"
+    checked(tmp_path, "t1.nii", plain)
+
+
+def test_a_pack_of_several_members_and_padding_is_whole(tmp_path):
+    plain = gzip.decompress(image(tmp_path))
+    checked(tmp_path, "t1.nii.gz", gzip.compress(plain[:100]) + gzip.compress(plain[100:]) + bytes(700))
+    checked(tmp_path, "t1.nii.gz", gzip.compress(plain + bytes(3 * uploads.PIECE + 1)))
+
+
+@pytest.mark.parametrize("sign", [b" = ", b": "])
+def test_many_channels_are_many_voxels(tmp_path, sign):
+    data = image(tmp_path, ".mha").replace(b"ElementType", b"ElementNumberOfChannels" + sign + b"99999999\nElementType")
+    assert refused(tmp_path, "t1.mha", data) == "too-large"
+
+
+def test_a_sender_who_goes_silent_does_not_keep_the_session(a_gateway, monkeypatch):
+    monkeypatch.setattr(uploads, "PATIENCE_S", 0.3)
+
+    async def story():
+        async with a_gateway() as server:
+            path = await server.new_page()
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            head = '--b\r\nContent-Disposition: form-data; name="t1"; filename="t1.nii"\r\n\r\n'
+            writer.write(
+                f"POST {path}upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
+                f"Content-Type: multipart/form-data; boundary=b\r\n\r\n{head}abc".encode()
+            )
+            await server.until(lambda: server.session(path).is_receiving)
+            answer = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+            assert b'"stalled"' in answer
+            assert left_in(server, path) == []
+            assert not server.session(path).is_receiving
+            writer.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"--b\r\n" + b"X: a\r\n" * 1000,
+        b"--b\r\nX: " + b"a" * 100_000,
+        b'--b\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n' + b"u" * 50 + b"\r\n--b--\r\n",
+    ],
+)
+def test_a_form_that_is_broken_is_refused_in_a_sentence(a_gateway, form):
+    async def story():
+        async with a_gateway() as server:
+            path = await server.new_page()
+            headers = {"Content-Type": "multipart/form-data; boundary=b"}
+            async with server.client.post(f"{server.url}{path}upload", data=form, headers=headers) as answer:
+                assert (answer.status, (await answer.json())["code"]) == (400, "bad-upload")
+            assert left_in(server, path) == []
+
+    asyncio.run(story())
+
+
+def test_a_disk_that_takes_no_folder_is_told_of(a_gateway):
+    async def story():
+        async with a_gateway() as server:
+            path = await server.new_page()
+            (server.session(path).worker.folder / "in").rmdir()
+            status, told = await send(server, path, {"t1": ("t1.nii", b"x")})
+            assert (status, told["code"]) == (400, "cannot-write")
+
+    asyncio.run(story())
