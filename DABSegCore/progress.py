@@ -106,7 +106,8 @@ class Progress:
     def _print(self, line: str) -> None:
         with self._lock:
             self.end_bar()
-            print(line, file=self.stream, flush=True)
+            self.stream.write(f"{line}\n")  # at once: unbuffered, as under torchrun, `print` ends a line on its own
+            self.stream.flush()
 
     def _draw(self, metrics: dict[str, Any], last: bool) -> None:
         """One line of progress: redrawn in place on a terminal, a line of its own elsewhere."""

@@ -46,6 +46,16 @@ def test_lines_of_several_threads_stay_whole():
     assert [line["message"] for line in events(stream)] == ["x"] * 30
 
 
+def test_a_line_and_its_end_are_one_write():
+    """Processes that share an unbuffered stream, as torchrun starts them, would else write into each other's lines."""
+    writes = []
+    stream = Terminal()
+    stream.write = writes.append
+    for mode in ("json", "bar"):
+        Progress(mode, stream).warn("x")
+    assert [(text[-1], text.count("\n")) for text in writes] == [("\n", 1)] * 2
+
+
 def test_every_call_is_one_json_line():
     stream = io.StringIO()
     progress = Progress("json", stream)

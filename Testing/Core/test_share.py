@@ -18,13 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def torchrun(count, *words):
     """Run a command of ours in several processes."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        f"--nproc-per-node={count}",
-        f"--master-port={free_port()}",
-    ]
+    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={count}", f"--master-port={free_port()}"]
     return subprocess.run(
         [sys.executable, *launch, *map(str, words)], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
