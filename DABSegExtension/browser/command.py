@@ -227,7 +227,10 @@ def _has_screen() -> bool:
 async def _asked_to_end(keeping: asyncio.Task[None]) -> None:
     """Wait for Ctrl-C or a request to terminate; what goes wrong in keeping the sessions comes out here."""
     asked = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        numbers.append(signal.SIGHUP)  # its terminal was closed, or the connection to it
+    for number in numbers:
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels this instead
             asyncio.get_running_loop().add_signal_handler(number, asked.set)
     waiting = asyncio.create_task(asked.wait())

@@ -151,7 +151,7 @@ def test_a_virtual_patient_is_opened_at_once(start):
     assert page(address)["address"].endswith("/?virtual=12")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_end_it_leaves_nothing(start, tmp_path, number):
     process, address = start()
     folder = Path(page(address)["folder"])

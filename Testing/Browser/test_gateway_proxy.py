@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from DABSegExtension.browser import gateway
 from DABSegExtension.browser.access import KEY_HEADER
 
 
@@ -168,7 +169,9 @@ def test_an_answer_that_breaks_off_breaks_off_and_has_no_page_within(a_gateway):
     asyncio.run(story())
 
 
-def test_a_page_that_leaves_amid_an_answer_is_no_fault(a_gateway, caplog):
+def test_a_page_that_leaves_amid_an_answer_is_no_fault(a_gateway, caplog, monkeypatch):
+    monkeypatch.setattr(gateway, "DYING_S", 0.0)
+
     async def story():
         async with a_gateway() as server:
             path = await server.new_page()

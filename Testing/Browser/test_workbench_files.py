@@ -15,6 +15,7 @@ import pytest
 import slicer
 from workbench_user import a_case, a_workbench, finish, mask, names, tiny_patient, tiny_weights
 
+from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES, REGIONS
 from DABSegCore.volume import Volume, read_labels, read_volume, write_volume
 from DABSegExtension.browser import opening
@@ -115,6 +116,15 @@ def test_a_header_that_promises_too_much_is_refused(
     for m in MODALITIES:
         write_volume(nrrd[m], read_volume(files[m]))
     assert "are taken here" in opened(bench, nrrd)
+
+
+def test_many_channels_are_many_voxels(tmp_path: Path) -> None:
+    path = tmp_path / "t1.mha"
+    write_volume(path, Volume(np.zeros((4, 4, 4), np.int16), np.eye(4)))
+    path.write_bytes(path.read_bytes().replace(b"ElementType", b"ElementNumberOfChannels = 9999999\nElementType"))
+    with pytest.raises(InputError) as told:
+        opening._check_voxels(opening._size_by_itk(path), path)
+    assert told.value.code == "too-large"
 
 
 def test_a_packed_file_is_unpacked_no_further_than_its_header_says(tmp_path: Path, files: dict[str, Path]) -> None:
