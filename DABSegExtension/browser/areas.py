@@ -6,6 +6,7 @@ and done view by view as each is rendered (`together`); everything else is Slice
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,13 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from DABSegExtension.browser.frames import Frames, Stream
 
-TURNS = ("StartMouseWheel", "MouseWheel")
-NOTCH = 0.8
-"""Of what the browser makes of one notch of a wheel, 0.83 or 1."""
+WHEEL = ("StartMouseWheel", "EndMouseWheel")
+"""Around the turns of a wheel; the first tells again what the turn after it does."""
 
 MOST_NOTCHES = 3.0
 """In one event."""
+
+SAME = 1e-6
 
 ZOOM_NOTCH = 0.2
 """Of the field of view, a notch with Ctrl, as in Slicer."""
@@ -109,13 +111,13 @@ class Area(RcaViewAdapter):
         self.move()
         if not self._is_slice:
             super().on_interaction(origin, event)
-        elif kind in TURNS:
+        elif kind == "MouseWheel":
             self._turn(float(event.get("spinY", 0.0)), bool(event.get("ctrlKey")))
         elif kind == "RightButtonPress":
             self._zoom_from, self._zoomed = float(event.get("y", 0.0)), 1.0
         elif kind == "RightButtonRelease":
             self._zoom_from = None
-        elif kind != "EndMouseWheel":
+        elif kind not in WHEEL:
             super().on_interaction(origin, event)
 
     def move(self) -> None:
@@ -140,8 +142,8 @@ class Area(RcaViewAdapter):
         """The wheel was turned; touch pads turn it by small parts of a notch."""
         self._turned = 0.0 if self._turned * spin < 0 else self._turned
         self._turned += min(max(spin, -MOST_NOTCHES), MOST_NOTCHES)
-        notches = int(self._turned / NOTCH)
-        self._turned -= notches * NOTCH
+        notches = int(self._turned + math.copysign(SAME, self._turned))
+        self._turned -= notches
         if notches and zoom:
             self._wishes.zoom((1 + ZOOM_NOTCH) ** notches)
         elif notches:
