@@ -70,6 +70,8 @@ def find_named(places: Sequence[Path]) -> dict[str, Path]:
         for folder in case_folders(place):
             try:
                 name = find_case(folder).case_id
+                if "=" in name:
+                    raise InputError(f"{folder} holds the case {name}, but = has a meaning here; rename it", "bad-name")
             except InputError as fault:
                 if folder == place:
                     raise

@@ -26,7 +26,7 @@ PAGE_WORDS = (
 )
 """What only the panel inside Slicer has -> what a page has."""
 
-ANY_PATH = re.compile(r"(?<![\w/.:<])(?:[A-Za-z]:)?(?:[\\/][^\s\\/'\",;:()<>]+){2,}[\\/]?")
+ANY_PATH = re.compile(r"(?<![\w/.<])(?:file://|[A-Za-z]:|\.\.?|~)?(?:[\\/][^\s\\/'\",;:()<>]+){2,}[\\/]?")
 """What looks like a path though nobody knows it: two folders deep or more."""
 
 
@@ -46,7 +46,7 @@ class Privacy:
 
     def fit(self, text: str) -> str:
         """A sentence in the words of the page, without paths."""
-        text = readable(text)
+        text = readable(self.hide(text))  # which takes the blank before ".." away
         for pattern, words in PAGE_WORDS:
             text = re.sub(pattern, words, text)
         return self.hide(text)
@@ -56,7 +56,7 @@ class Privacy:
         if isinstance(value, str):
             return ANY_PATH.sub(_as_name, self._below.sub(_as_name, value))
         if isinstance(value, Mapping):
-            return {key: self.hide(item) for key, item in value.items()}
+            return {self.hide(key): self.hide(item) for key, item in value.items()}
         return [self.hide(item) for item in value] if isinstance(value, list) else value
 
     def sentence(self, text: str) -> str:

@@ -129,6 +129,13 @@ def test_an_incomplete_case_is_left_out_of_many_and_refused_alone(tmp_path, a_sm
         find_named([tmp_path / "P2"])
 
 
+def test_a_name_that_a_worker_would_misread_is_refused(tmp_path, a_small_patient):
+    write_patient(tmp_path / "P=1", a_small_patient, "P=1")
+    with pytest.raises(InputError) as told:
+        find_named([tmp_path / "P=1"])
+    assert told.value.code == "bad-name"
+
+
 def test_two_cases_of_one_name_are_refused(tmp_path, a_small_patient):
     for place in ("a", "b"):
         write_patient(tmp_path / place, a_small_patient, "P1")

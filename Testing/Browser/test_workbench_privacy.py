@@ -58,3 +58,16 @@ def test_paths_within_json_are_found(privacy: Privacy, tmp_path: Path) -> None:
 def test_what_only_slicer_has_is_said_in_the_words_of_a_page(privacy: Privacy) -> None:
     assert privacy.sentence("the disk is full; press Apply again") == "The disk is full; press Run again."
     assert "Slicer" not in privacy.sentence("Install the extension PyTorch of Slicer, and PyTorch with it.")
+
+
+@pytest.mark.parametrize(
+    "path", ["error:/data2/secret/x.nii", "file:///mnt/secret/x.nii", "at ../../secret/x.nii", "in ~/secret/x.nii"]
+)
+def test_a_path_is_hidden_however_it_begins(path: str) -> None:
+    assert "secret" not in Privacy([]).sentence(f"Cannot read {path} now.")
+    assert "x.nii" in Privacy([]).sentence(f"Cannot read {path} now.")
+
+
+def test_addresses_and_keys() -> None:
+    assert Privacy([]).hide("see https://example.org/a/b, T1/T2/FLAIR") == "see https://example.org/a/b, T1/T2/FLAIR"
+    assert Privacy([]).hide({"/data/secret/t1.nii": 1}) == {"t1.nii": 1}
