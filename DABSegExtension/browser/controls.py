@@ -41,6 +41,7 @@ class Controls:
             "measure": self._bench.measure_robustness,
             "cancel": self._bench.cancel,
             "prepare": self._bench.prepare_downloads,
+            "dismiss": self._bench.dismiss,
             "maps": self.maps,
             "rows": self.rows,
             "plane": self.plane,

@@ -24,7 +24,7 @@ from DABSegExtension.browser import brightness, charts, keys
 from DABSegExtension.browser.controls import Controls
 from DABSegExtension.browser.outline import Outline
 from DABSegExtension.browser.state import Snapshot
-from DABSegExtension.browser.theme import PAGE
+from DABSegExtension.browser.theme import GONE, PAGE
 from DABSegExtension.browser.views import THREE_D, Screen
 from DABSegExtension.browser.workbench import Workbench
 
@@ -181,6 +181,7 @@ class Page:
     def _set_up(self, max_upload_mib: int) -> None:
         """The state that does not change, or is not there yet."""
         self.state.trame__template_main = PAGE.read_text(encoding="utf-8")
+        self.state.trame__template_error = GONE.read_text(encoding="utf-8")
         self.state.trame__title = "DABSeg workbench"
         self.state.cases = list(self.bench.cases)
         self.state.limits = {"upload_mib": max_upload_mib}

@@ -8,6 +8,9 @@ STATIC = Path(__file__).with_name("static")
 PAGE = STATIC / "page.html"
 """The page's template, in Vue's language; names in it are those of the state that `Page` sets."""
 
+GONE = STATIC / "gone.html"
+"""What trame's client shows in its place when the server is gone."""
+
 SERVED_AS = "dabseg"
 
 

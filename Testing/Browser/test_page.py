@@ -53,6 +53,7 @@ def test_the_page_shows_all_there_is(page: Page, views: Views) -> None:
     assert page.state.look["plane"] == "Axial"
     assert page.state.look["windows"].keys() == set(MODALITIES)
     assert page.state.limits == {"upload_mib": 7}
+    assert "connection to the workbench is gone" in page.state.trame__template_error
 
 
 def test_rows_come_and_go_but_one_stays(page: Page) -> None:
@@ -172,6 +173,7 @@ def test_wishes_reach_the_workbench(page: Page) -> None:
         ("run",),
         ("measure",),
         ("prepare",),
+        ("dismiss",),
         ("cancel",),
     ):
         page.controls.do(name, *arguments)
@@ -182,6 +184,7 @@ def test_wishes_reach_the_workbench(page: Page) -> None:
         ("run",),
         ("measure_robustness",),
         ("prepare_downloads",),
+        ("dismiss",),
         ("cancel",),
     ]
 
