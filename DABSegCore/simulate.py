@@ -112,7 +112,7 @@ def _check_degradation(given: dict[str, Any]) -> None:
     of_motion = [name for name in ("preset", "axis") if name in given]
     if kind and of_motion:
         raise InputError(
-            f"--{' and --'.join(of_motion)} are of motion, and --degrade {kind} takes its place; leave one out",
+            f"--degrade {kind} takes the place of motion, which alone has --{' and --'.join(of_motion)}; leave one out",
             code="bad-argument",
         )
     if given.get("darken") and kind != "blur":

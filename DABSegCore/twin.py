@@ -23,6 +23,7 @@ from DABSegCore.motion import Trajectory, apply_trajectory, corrupt_volume
 from DABSegCore.preprocess import apply_windows, window_intensities
 from DABSegCore.progress import Progress
 from DABSegCore.results import are_intact, digests, find_record, own_file, parse_record, publish, staging
+from DABSegCore.strengths import MOTION
 from DABSegCore.volume import Volume, image_suffix, read_labels, read_volume, same_grid, write_volume
 
 RECORD = "trajectory.json"
@@ -93,7 +94,7 @@ def write_twin(
     if replay is not None and replay["inputs"] != inputs:
         progress.warn(f"the images of {case.case_id} are not those of the record: the same is done to other bytes")
     volumes = {modality: _read(path, progress) for modality, path in case.paths.items()}
-    progress.stage(f"{request.degrade or 'motion'} {case.case_id}", len(MODALITIES))
+    progress.stage(f"{_kind_of(request if causes is None else causes)} {case.case_id}", len(MODALITIES))
     entries: dict[str, Any] = {}
     with staging(out) as stage:
         for modality in case.paths:
@@ -158,6 +159,13 @@ def _replayed(record: Mapping[str, Any]) -> dict[str, Trajectory | Degradation |
         if moved is not None:
             causes[modality] = Trajectory.from_json(moved)
     return causes
+
+
+def _kind_of(what: Request | Mapping[str, Trajectory | Degradation | None]) -> str:
+    """What is wanted, or repeated, in a word for the progress."""
+    if isinstance(what, Request):
+        return what.degrade or MOTION
+    return next((cause.kind for cause in what.values() if isinstance(cause, Degradation)), MOTION)
 
 
 def _plain(request: Request) -> dict[str, Any]:

@@ -89,6 +89,15 @@ def test_replay_gives_the_same_bytes(a_case_folder, tmp_path, options):
         assert {entry["trajectory"]["axis"] for entry in record_of(first)["modalities"].values()} == {1}
 
 
+def test_a_replay_is_told_of_as_what_it_repeats(a_case_folder, tmp_path, capsys):
+    words = "--case", str(a_case_folder), "--progress", "json"
+    record = str(tmp_path / "first" / a_case_folder.name / "trajectory.json")
+    main([*words, "--out", str(tmp_path / "first"), "--degrade", "bias", "--modalities", "flair"])
+    main([*words, "--out", str(tmp_path / "again"), "--replay", record])
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [e["stage"] for e in told if e["event"] == "stage"] == [f"bias {a_case_folder.name}"] * 2
+
+
 def test_only_the_modalities_asked_for_move(a_case_folder, tmp_path):
     simulate("--case", a_case_folder, "--out", tmp_path / "two", "--modalities", "t1", "flair", "--severity", 1)
     simulate("--case", a_case_folder, "--out", tmp_path / "all", "--severity", 1)
@@ -132,8 +141,8 @@ def test_twins_of_motion_and_of_degradations_are_not_taken_for_one_another(a_cas
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--degrade", "noise", "--axis", 1), "--axis are of motion"),
-        (("--degrade", "noise", "--preset", "shaw", "--axis", 1), "--preset and --axis are of motion"),
+        (("--degrade", "noise", "--axis", 1), "which alone has --axis;"),
+        (("--degrade", "noise", "--preset", "shaw", "--axis", 1), "which alone has --preset and --axis;"),
         (("--degrade", "noise", "--darken"), "--darken is of the published blur alone"),
         (("--darken",), "--darken is of the published blur alone"),
     ],
