@@ -41,6 +41,7 @@ MOUSE = (
     ("Left drag", "Window (across) and level (up and down)"),
     ("Right drag, or Ctrl + wheel", "Zoom"),
     ("Middle drag, or Shift + left drag", "Move"),
+    ("Double click", "One view alone, and all again"),
     ("Shift + move", "Crosshair, at the same place in all views"),
 )
 """What the mouse does in slice views, which are Slicer's own."""

@@ -86,6 +86,7 @@ class Page:
     def layout_changed(self) -> None:
         """The screen has other rows of views."""
         rows = self.screen.rows
+        self.state.solo = ""
         self.state.columns = next(([cell.column for cell in row] for row in rows if len(row) == len(MODALITIES)), [])
         self.state.rows = [
             {"name": row[0].row, "colour": row[0].colour, "cells": [asdict(cell) for cell in row]} for row in rows
@@ -196,6 +197,7 @@ class Page:
             for region in TUMOUR_REGIONS.values()
         ]
         self.state.rows, self.state.columns, self.state.kinds, self.state.look, self.state.chart = [], [], [], {}, ""
+        self.state.solo = ""
         self.state.three_d, self.state.snap, self.state.outline = False, {}, self.outline.as_json()
         self.tell()
 

@@ -140,6 +140,20 @@ def test_the_list_of_keys_opens_and_closes(page: playwright.Page) -> None:
     page.wait_for_selector("#help:not([open])", state="attached")
 
 
+def test_a_double_click_shows_one_view_alone_and_all_again(page: playwright.Page) -> None:
+    cells = page.locator(".row .cell:visible")
+    count = cells.count()
+    height = cells.first.bounding_box()["height"]
+    page.locator(".row .cell").nth(1).dblclick()
+    page.wait_for_function("() => document.querySelector('.row .cell:nth-of-type(3) img').naturalHeight > 600")
+    assert cells.count() == 1
+    assert cells.first.inner_text().startswith("T1ce")
+    cells.first.dblclick()
+    page.wait_for_function(PICTURES, arg=count)
+    assert cells.count() == count
+    assert cells.first.bounding_box()["height"] == height
+
+
 def test_a_case_is_blurred_restored_compared_and_downloaded(page: playwright.Page) -> None:
     page.locator("#severity").fill("3")
     assert page.locator("#level").inner_text() == "S3, severe"
