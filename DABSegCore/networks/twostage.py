@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 from DABSegCore.config import ModelConfig
 from DABSegCore.networks.btsegdiff import BTSegDiffConfig
@@ -52,4 +51,4 @@ class TwoStageConfig:
         return self.segmenter.regions
 
 
-AnyConfig = Union[ModelConfig, PeerConfig, NAFNetConfig, MedDeblurConfig, RMRConfig, BTSegDiffConfig, TwoStageConfig]  # noqa: UP007 (it is evaluated, also on 3.10)
+AnyConfig = ModelConfig | PeerConfig | NAFNetConfig | MedDeblurConfig | RMRConfig | BTSegDiffConfig | TwoStageConfig
