@@ -9,6 +9,9 @@ from typing import Any
 class GatewayTurns:
     """The gateway's queue, as one session sees it.
 
+    Wishes are numbered, and the gateway's answers name the wish they are for: one to a wish that was dropped may still
+    be on its way when the next is made.
+
     Args:
         say: Sends an event to the gateway.
     """
@@ -16,13 +19,14 @@ class GatewayTurns:
     def __init__(self, say: Callable[..., Any]) -> None:
         self._say = say
         self._wanted = self._mine = False
-        self._ahead = 0
+        self._ahead = self._wish = 0
 
     def want(self) -> None:
         """Ask for a turn, once."""
         if not self._wanted:
             self._wanted = True
-            self._say("want-turn")
+            self._wish += 1
+            self._say("want-turn", wish=self._wish)
 
     def end(self) -> None:
         """Give the turn back, or leave the queue."""
@@ -40,11 +44,13 @@ class GatewayTurns:
         return self._ahead
 
     def hear(self, event: dict[str, Any]) -> None:
-        """Take the gateway's word; one for a wish that was dropped meanwhile is given back."""
+        """Take the gateway's word, unless it is for a wish that was dropped meanwhile."""
+        if not self._wanted or event.get("wish") != self._wish:
+            return
         if event["event"] == "ahead":
-            self._ahead = int(event["count"]) if self._wanted else 0
+            self._ahead = int(event["count"])
         elif event["event"] == "turn":
-            self._mine, self._ahead = self._wanted, 0
+            self._mine, self._ahead = True, 0
 
 
 class NoQueue:

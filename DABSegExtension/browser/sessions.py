@@ -51,6 +51,7 @@ class Session:
         was_told: Whether its page shows already that it is starting.
         most_mib: Most memory its worker had.
         is_receiving: Whether an upload is on its way.
+        wish: Number of its last wish for a turn, which the answers to it bear.
     """
 
     worker: Worker
@@ -61,6 +62,7 @@ class Session:
     was_told: bool = False
     most_mib: float = 0.0
     is_receiving: bool = False
+    wish: int | None = None
 
     def touch(self) -> None:
         """Note that somebody is there."""
@@ -246,6 +248,7 @@ class Sessions:
         """What a worker says."""
         if event["event"] == "want-turn":
             if session.id in self._open:  # one that is being ended would keep its place for ever
+                session.wish = event.get("wish")
                 self.turns.want(session.id)
         elif event["event"] == "end-turn":
             self.turns.end(session.id)
@@ -256,7 +259,8 @@ class Sessions:
         """Tell a worker its place in the queue."""
         session = self._open.get(session_id)
         if session is not None:
-            session.worker.send("ahead", count=ahead) if ahead else session.worker.send("turn")
+            words = {"count": ahead} if ahead else {}
+            session.worker.send("ahead" if ahead else "turn", wish=session.wish, **words)
 
 
 def note(text: str) -> None:

@@ -233,16 +233,16 @@ def test_one_heavy_job_at_a_time_and_the_others_know_their_place(a_gateway):
                 server.listening(paths[2]) as c,
             ):
                 for socket in (a, b, c):
-                    await socket.send_json({"do": "say", "event": "want-turn"})
+                    await socket.send_json({"do": "say", "event": "want-turn", "wish": 3})
                     await asyncio.sleep(0.1)
-                assert await a.receive_json(timeout=5) == {"event": "turn"}
-                assert await b.receive_json(timeout=5) == {"event": "ahead", "count": 1}
-                assert await c.receive_json(timeout=5) == {"event": "ahead", "count": 2}
+                assert await a.receive_json(timeout=5) == {"event": "turn", "wish": 3}
+                assert await b.receive_json(timeout=5) == {"event": "ahead", "wish": 3, "count": 1}
+                assert await c.receive_json(timeout=5) == {"event": "ahead", "wish": 3, "count": 2}
                 await a.send_json({"do": "say", "event": "end-turn"})
-                assert await b.receive_json(timeout=5) == {"event": "turn"}
-                assert await c.receive_json(timeout=5) == {"event": "ahead", "count": 1}
+                assert await b.receive_json(timeout=5) == {"event": "turn", "wish": 3}
+                assert await c.receive_json(timeout=5) == {"event": "ahead", "wish": 3, "count": 1}
                 await b.send_json({"do": "die", "code": 1})  # with the turn
-                assert await c.receive_json(timeout=5) == {"event": "turn"}
+                assert await c.receive_json(timeout=5) == {"event": "turn", "wish": 3}
 
     asyncio.run(story())
 

@@ -79,12 +79,12 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
 
 def test_a_turn_is_wanted_once_and_given_back_once() -> None:
     said: list[str] = []
-    turns = GatewayTurns(said.append)
+    turns = GatewayTurns(lambda event, **facts: said.append(event))
     turns.want()
     turns.want()
-    turns.hear({"event": "ahead", "count": 2})
+    turns.hear({"event": "ahead", "wish": 1, "count": 2})
     assert (turns.ahead(), turns.is_mine()) == (2, False)
-    turns.hear({"event": "turn"})
+    turns.hear({"event": "turn", "wish": 1})
     assert (turns.ahead(), turns.is_mine()) == (0, True)
     turns.end()
     turns.end()
@@ -93,11 +93,23 @@ def test_a_turn_is_wanted_once_and_given_back_once() -> None:
 
 
 def test_a_turn_that_comes_too_late_is_not_taken() -> None:
-    turns = GatewayTurns(lambda event: None)
+    turns = GatewayTurns(lambda event, **facts: None)
     turns.want()
     turns.end()
-    turns.hear({"event": "turn"})
+    turns.hear({"event": "turn", "wish": 1})
     assert not turns.is_mine()
+
+
+def test_a_turn_for_a_wish_that_was_dropped_is_not_taken_for_the_next() -> None:
+    wishes: list[int] = []
+    turns = GatewayTurns(lambda event, **facts: wishes.extend(facts.values()))
+    turns.want()
+    turns.end()
+    turns.want()
+    turns.hear({"event": "turn", "wish": wishes[0]})
+    assert not turns.is_mine()
+    turns.hear({"event": "turn", "wish": wishes[1]})
+    assert turns.is_mine()
 
 
 class Canvas:
