@@ -10,9 +10,9 @@ What gateway and worker have agreed on:
       `server.controller.add("on_server_bind")(lambda s: s.app.middlewares.append(process.only_the_gateway()))`
 * Events are JSON objects with "event", one a line. Its stdout belongs to them: the worker keeps a copy of it for itself
   and sends file 1 to stderr first, since libraries and children print. Other lines count as log all the same.
-* To the gateway: ready (port), want-turn (wish), end-turn, memory (mib). To the worker: ahead (wish, count), turn (wish),
-  open (query), upload (files), bye. `open` comes once, when the session is given to a page, even before it is ready;
-  `ahead` is never 0, as that is `turn`; both bear the number of the wish they answer.
+* To the gateway: ready (port), want-turn (wish), end-turn, memory (mib). To the worker: ahead (wish, count), turn
+  (wish), open (query), upload (files), bye. `open` comes once, when the session is given to a page, even before it is
+  ready; `ahead` is never 0, as that is `turn`; both bear the number of the wish they answer.
 * stdin ends when the gateway does, however that came. The worker then ends within `GRACE_S`, and if no `bye` came
   before that, removes DIR, for nobody else will.
 """
