@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,15 @@ MADE = re.compile(r"pseudo-clear|motion|fused|difference")
 """In the name of a file whose voxels were computed."""
 
 ENDINGS = {
+    "_all.zip": "All of these in one file",
     "_seg.nii.gz": "Outlines as a BraTS label map",
     "_tumour.seg.nrrd": "Outlines as a segmentation of 3D Slicer",
     "_regions.csv": "Volumes of the regions",
     "_report.json": "Report of the run",
     "_trajectory.json": "Record of the simulated motion",
     "_robustness.csv": "Dice by level of motion",
-    "_all.zip": "All of these in one file",
 }
-"""End of a file's name -> what it is."""
+"""End of a file's name -> what it is; volumes follow in the list."""
 
 KINDS = {
     "pseudo-clear": "Pseudo-clear",
@@ -129,6 +129,17 @@ def is_motion(node: Any) -> bool:
     return node.GetAttribute(links.KIND) == "motion"
 
 
+def place_of(name: str) -> tuple[int, int, int, str]:
+    """Where a file stands in the list: outlines and records, then volumes by kind and modality."""
+
+    def first(words: Iterable[str], fits: Callable[[str], bool]) -> int:
+        return next((place for place, word in enumerate(words) if fits(word)), len(PARTS) + len(KINDS))
+
+    ending = first(ENDINGS, name.endswith)
+    part = first(PARTS, lambda word: f"_{word}_" in name or f"_{word}." in name)
+    return min(ending, len(ENDINGS)), first(KINDS, lambda word: word in name), part, name
+
+
 def title_of(name: str) -> str:
     """What a file is, by its name."""
     for ending, title in ENDINGS.items():
@@ -178,7 +189,7 @@ def _publish(made: Path, folder: Path) -> list[Download]:
     """Put new files in the place of old ones."""
     make_folder(folder)
     clear(folder)
-    names = sorted((path.name for path in made.iterdir()), key=lambda name: (not name.endswith("_all.zip"), name))
+    names = sorted((path.name for path in made.iterdir()), key=place_of)
     for name in names:
         shutil.move(made / name, folder / name)
     return [Download(name, title_of(name), (folder / name).stat().st_size) for name in names]

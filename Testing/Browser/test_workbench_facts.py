@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from DABSegExtension.browser import downloads
 from DABSegExtension.browser.facts import image_facts, memory_mib, motion_words, region_facts
 from DABSegExtension.browser.state import ImageFacts, RegionFacts
 
@@ -46,3 +47,10 @@ def test_memory_is_that_of_this_process() -> None:
     before = memory_mib()
     ballast = b"x" * (200 << 20)
     assert 150 < memory_mib() - before < 250, len(ballast)
+
+
+def test_downloads_begin_with_everything_then_outlines_then_records_then_volumes_by_kind() -> None:
+    names = ["c_all.zip", "c_seg.nii.gz", "c_tumour.seg.nrrd", "c_report.json"]
+    names += [f"c_{modality}_motion_pseudo-clear_synthetic.nii.gz" for modality in ("t1", "t1ce", "t2", "flair")]
+    names += [f"c_{modality}_motion_synthetic.nii.gz" for modality in ("t1", "t1ce", "t2", "flair")]
+    assert sorted(reversed(names), key=downloads.place_of) == names
