@@ -147,7 +147,8 @@ def results_of(user: User, folder: Path) -> Path:
     masks = [slicer.util.arrayFromSegmentBinaryLabelmap(truth, name, volumes["t1ce"]) > 0 for name in REGIONS]
     write_volume(folder / "Virtual_005_seg.nii", Volume(labels_from_regions(np.stack(masks)), affine))
     inputs = {modality: {"sha256": ""} for modality in MODALITIES}
-    facts = {"inputs": inputs, "device": "cpu", "version": "0", "weights": {"preset": "none", "sha256": "0" * 64}}
+    weights = {"preset": "none", "sha256": "0" * 64}
+    facts = {"inputs": inputs, "device": "cpu", "version": "0", "weights": weights, "outputs": {}}
     (folder / "Virtual_005_report.json").write_text(json.dumps(facts))
     return folder
 
