@@ -51,7 +51,8 @@ class Session:
         self.page = Page(self._server, self.screen, self.bench, options.max_upload_mib)
         if KEY_VARIABLE in os.environ:
             self._server.controller.add("on_server_bind")(self._admit_only_the_gateway)
-        self._tasks: list[asyncio.Task[Any]] = []
+        self.loops: list[asyncio.Task[Any]] = []
+        """What goes on as long as the session does, once it has started."""
 
     async def start(self, port: int) -> int:
         """Listen; returns the port."""
@@ -66,16 +67,16 @@ class Session:
             disable_logging=True,
             timeout=0,
         )
-        self._tasks.append(asyncio.create_task(serving))
+        self._serving = asyncio.create_task(serving)  # a task that nobody holds may be forgotten
         await ready
-        self._tasks += [asyncio.create_task(loop) for loop in (self._frames.run(), self.page.run())]
+        self.loops = [asyncio.create_task(loop) for loop in (self._frames.run(), self.page.run())]
         return int(self._server.port)
 
     async def stop(self) -> None:
         """End what is being done, and stop listening."""
         self.bench.close()
-        for task in self._tasks[1:]:
-            task.cancel()
+        for loop in self.loops:
+            loop.cancel()
         await self._server.stop()
 
     def hear(self, event: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -26,9 +25,6 @@ from DABSegExtension.browser.queueing import GatewayTurns, NoQueue
 
 MEMORY_EVERY_S = 10.0
 
-GONE = "gone"
-"""The event of a gateway that ended without goodbye, so that nobody else removes the session's folder."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +33,7 @@ class Line:
 
     Args:
         out: What was the standard output when the process started.
-        listen: Told every event of the gateway, on the event loop, and that there is none any more, as `GONE`.
+        listen: Told every event of the gateway, on the event loop; the end of the input is told as its "bye".
     """
 
     def __init__(self, out: TextIO, listen: Callable[[dict[str, Any]], None]) -> None:
@@ -114,8 +110,8 @@ async def _serve(options: argparse.Namespace, out: TextIO) -> bool:
     session: Session | None = None
 
     def listen(event: dict[str, Any]) -> None:
-        if event["event"] in ("bye", GONE):
-            over.done() or over.set_result(event["event"])
+        if event["event"] == "bye":
+            over.done() or over.set_result(None)
         elif session is not None:
             session.hear(event)
 
@@ -131,13 +127,18 @@ async def _serve(options: argparse.Namespace, out: TextIO) -> bool:
         threading.Thread(target=line.hear, args=(sys.stdin, asyncio.get_running_loop()), daemon=True).start()
     memory = asyncio.create_task(_tell_memory(line, session))
     try:
-        how = await over
+        await first_of(over, *session.loops)
     finally:
         memory.cancel()
         await session.stop()
-    if how == GONE:
-        shutil.rmtree(options.folder, ignore_errors=True)
     return line.is_orphan
+
+
+async def first_of(*things: asyncio.Future[Any]) -> None:
+    """Wait for the first to end, and raise what it raised: a page whose loop has ended would stand still for ever."""
+    done, _ = await asyncio.wait(things, return_when=asyncio.FIRST_COMPLETED)
+    for one in done:
+        one.result()
 
 
 def _query(text: str) -> dict[str, str]:

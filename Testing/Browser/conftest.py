@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,10 @@ from DABSegExtension.browser.sessions import Session, Sessions  # noqa: E402
 
 FAKE_WORKER = "Testing.Browser.fake_worker"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
 
 
 @dataclass
@@ -132,3 +136,13 @@ def chromium() -> str:
     if found is None:
         pytest.skip(f"there is no {', '.join(BROWSERS)}; install one or set DABSEG_BROWSER to its program")
     return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """It, running without a screen: a `playwright.sync_api.Browser` that asks nobody for anything by itself."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as program:
+        browser = program.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()

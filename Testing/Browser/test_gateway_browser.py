@@ -19,10 +19,6 @@ playwright = pytest.importorskip("playwright.sync_api")
 from DABSegCore.phantom import virtual_patient, write_patient  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[2]
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 PATIENCE_MS = 60_000
 TITLE = ".panel h2 b.value >> nth=0"
 BROKEN = "Object"
@@ -39,14 +35,6 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patient = virtual_patient(seed=seed, shape=(54, 64, 56), spacing_mm=3.0)
         write_patient(folder / f"P{seed}", patient, f"P{seed}")
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as program:
-        browser = program.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -17,10 +17,6 @@ playwright = pytest.importorskip("playwright.sync_api")
 from DABSegCore.phantom import virtual_patient, write_patient  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[2]
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 PATIENCE_MS = 90_000
 NOT_BUSY = "[data-busy=no]"
 CELLS = "(count) => document.querySelectorAll('.row .cell').length === count"
@@ -47,14 +43,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with worker:
         yield f"http://127.0.0.1:{json.loads(worker.stdout.readline())['port']}/"
         worker.terminate()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as program:
-        browser = program.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -72,3 +72,29 @@ def test_without_a_gateway_it_ends_and_removes_its_folder(worker: subprocess.Pop
     worker.stdin.close()
     assert worker.wait(10) == 0
     assert not (tmp_path / "session").exists()
+
+
+def test_a_session_whose_page_cannot_go_on_ends_instead_of_standing_still(tmp_path: Path) -> None:
+    program = """if True:
+        import sys
+        from DABSegExtension.browser import worker, workbench
+        def fail(self):
+            raise RuntimeError("a bug of ours")
+        workbench.Workbench.tick = fail
+        sys.exit(worker.main(sys.argv[1:]))
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "session")],
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=subprocess.PIPE,  # stays open: it does not end because of its gateway
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        try:
+            assert worker.wait(60) != 0
+        finally:
+            worker.kill()
+        assert "a bug of ours" in worker.stderr.read()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from test_networks import weights_of
+from tiny import TINY_RMR as TINY
 from torch import nn
 
 from DABSegCore.metrics.image import ssim
@@ -16,26 +17,13 @@ from DABSegCore.models.companions.rmr import Fusion, _degraded
 from DABSegCore.models.companions.rmr_autoencoder import Decoder, Encoder, SwinBlock
 from DABSegCore.models.companions.rmr_losses import similarity, sobel, total_variation, visual_fusion
 from DABSegCore.models.prediction import Truth
-from DABSegCore.networks import NETWORKS, RMRConfig, as_plain, config_from
+from DABSegCore.networks import NETWORKS, as_plain, config_from
 from DABSegCore.training.config import TrainConfig
 from DABSegCore.training.processes import Processes
 from DABSegCore.training.run import Run
 from DABSegCore.training.schedule import Schedule
 from DABSegCore.training.stream import Patch
 
-TINY = RMRConfig(
-    "tiny-rmr",
-    reads=(0, 3),
-    width=4,
-    features=4,
-    patch=4,
-    heads=1,
-    depths=(1,),
-    window=4,
-    head="dynunet",
-    head_width=8,
-    head_levels=3,
-)
 HEAD = 62_212_775
 """Weights of the published head, SwinUNETR of width 48 with 16 features and five classes."""
 

@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from tiny import TINY_RMR
 from torch import Tensor
 
 from DABSegCore.checkpoint import save_checkpoint
@@ -26,7 +27,6 @@ from DABSegCore.networks import (
     MedDeblurConfig,
     NAFNetConfig,
     PeerConfig,
-    RMRConfig,
 )
 from DABSegCore.phantom import virtual_patient
 from DABSegCore.training.config import TrainConfig
@@ -45,19 +45,7 @@ NOISE = dataclasses.replace(
     DIFFUSION, preset="btsegdiff-axial", form="axial", predicts="noise", fusion="highway", attention=(1,)
 )
 MEDDEBLUR_AXIAL = MedDeblurConfig("meddeblur-axial", 8, form="axial", residual=False, every_scale=False)
-RMR = RMRConfig(
-    "rmr",
-    reads=(1, 3),
-    width=4,
-    features=4,
-    patch=4,
-    heads=1,
-    depths=(1,),
-    window=4,
-    head="dynunet",
-    head_width=8,
-    head_levels=3,
-)
+RMR = dataclasses.replace(TINY_RMR, preset="rmr", reads=(1, 3))
 
 
 @dataclass(frozen=True)

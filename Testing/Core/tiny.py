@@ -16,6 +16,7 @@ from DABSegCore.checkpoint import save_checkpoint
 from DABSegCore.config import PRESETS, ModelConfig
 from DABSegCore.labels import MODALITIES
 from DABSegCore.models import build_model
+from DABSegCore.networks import RMRConfig
 from DABSegCore.phantom import virtual_patient
 from DABSegCore.volume import Volume, write_volume
 
@@ -29,6 +30,19 @@ TINY = dataclasses.replace(
     bottleneck_heads=1,
     decoder_dims=(16, 16, 16, 8),
     tail_width=8,
+)
+TINY_RMR = RMRConfig(
+    "tiny-rmr",
+    reads=(0, 3),
+    width=4,
+    features=4,
+    patch=4,
+    heads=1,
+    depths=(1,),
+    window=4,
+    head="dynunet",
+    head_width=8,
+    head_levels=3,
 )
 ABSENT = ("scipy", "SimpleITK", "matplotlib", "tensorboard", "tyro", "monai", "nibabel")
 """What a bare machine lacks."""
