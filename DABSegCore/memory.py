@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from DABSegCore.heap import return_freed_memory
+
 
 def total_memory(root: Path = Path("/")) -> int | None:
     """Bytes of main memory this process may use: the machine's, or less where a container or batch job has less.
@@ -41,13 +43,15 @@ def available_memory(root: Path = Path("/")) -> int | None:
     """Bytes of main memory that can still be had, or None where nobody need ask.
 
     Only Linux promises more than it has and kills the process later; other systems refuse at once. A container or a
-    batch job may have less than its machine: the scarcest of its control groups decides.
+    batch job may have less than its machine: the scarcest of its control groups decides. What this process has freed
+    and kept (`heap`) is returned first, so that it counts as free.
 
     Args:
         root: Folder that holds `proc` and `sys`.
     """
     if platform.system() != "Linux":
         return None
+    return_freed_memory()
     rooms = [_room(group) for group in _control_groups(root)]
     free = _fields(root / "proc" / "meminfo").get("MemAvailable:")
     rooms.append(None if free is None else 1024 * free)

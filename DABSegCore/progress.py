@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NoReturn, TextIO, get_args
 
 from DABSegCore.errors import InputError
+from DABSegCore.heap import keep_freed_memory
 from DABSegCore.orphan import end_with_parent
 
 Mode = Literal["bar", "json", "quiet"]
@@ -137,7 +138,7 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
 
     Bad input is one sentence on stderr (with `--progress json` an error event on stdout as well) and exit
     code 2, Ctrl-C is 130, and anything else is our bug: it keeps its traceback and exit code 1. Started by another
-    program that said so (DABSEG_PARENT), a command ends with it.
+    program that said so (DABSEG_PARENT), a command ends with it. It keeps the memory that tensors gave back (`heap`).
 
     Args:
         main: Takes the arguments (None: those of the process), returns the exit code.
@@ -146,6 +147,7 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
     atexit.register(gc.freeze)  # Python looks through all that torch has made for garbage before it ends: 0.3 s
     try:
         end_with_parent()
+        keep_freed_memory()
         try:
             code = main(argv)
         finally:

@@ -10,33 +10,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DABSegCore.config import ModelConfig
-from DABSegCore.models.blocks import MBConv, StreamNorm, drop_path
+from DABSegCore.models.blocks import Conv3d, MBConv, StreamNorm, drop_path
 from DABSegCore.models.windows import Windows, relative_index
 
-PAIR_OF_STREAM = (0, 0, 1, 1)
-"""Which pair each of T1, T1ce, T2, FLAIR belongs to (`cross="pairs"`)."""
-PARTNER_OF_STREAM = (1, 0, 3, 2)
+PAIRS = 2
+"""T1 with T1ce and T2 with FLAIR (`cross="pairs"`): streams that lie side by side."""
 
 
 class PositionBias(nn.Module):
-    """Learned score per head and relative position inside a window, plus the window mask."""
+    """Learned score per head and relative position inside a window, plus the window mask.
 
-    def __init__(self, heads: int, largest: int, rule: str) -> None:
+    Streams, `shared_by` after each other, have one set of heads between them.
+    """
+
+    def __init__(self, heads: int, sets: int, largest: int, rule: str, shared_by: int = 1) -> None:
         super().__init__()
-        self.largest, self.rule = largest, rule
-        self.table = nn.Parameter(torch.empty((2 * largest - 1) ** 3, heads))
+        self.heads, self.largest, self.rule, self.shared_by = heads, largest, rule, shared_by
+        self.table = nn.Parameter(torch.empty((2 * largest - 1) ** 3, sets * heads))
         nn.init.trunc_normal_(self.table, std=0.02)
 
     def forward(self, windows: Windows, batch: int, dtype: torch.dtype) -> Tensor:
-        """Additive scores [1 or B*windows, heads, N, N]."""
+        """Additive scores [1 or B*windows, sets*shared_by*heads, N, N]."""
         index = relative_index(windows.window, self.largest, self.rule, str(self.table.device))
         n = round(index.numel() ** 0.5)
-        bias = self.table[index].T.reshape(1, -1, n, n)
+        # Heads outermost in memory, too: a sum with the mask keeps its order, and attention would copy any other.
+        bias = self.table.index_select(0, index).T.to(dtype).contiguous()
+        bias = bias.unflatten(0, (-1, self.heads)).repeat_interleave(self.shared_by, 0).view(1, -1, n, n)
         mask = windows.mask(self.table.device)
-        if mask is not None:
-            bias = bias + mask
-            bias = bias.repeat(batch, 1, 1, 1) if batch > 1 else bias  # a copy of one batch took 19 % of a forward
-        return bias.to(dtype)
+        return bias if mask is None else bias + mask.to(dtype).repeat(batch, 1, 1, 1)
 
 
 class SelfAttention(nn.Module):
@@ -49,23 +50,21 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, heads: int, streams: int, largest: int, rule: str, across: bool = False) -> None:
         super().__init__()
         self.heads, self.streams, self.across = heads, streams, across
-        self.qkv = nn.Conv3d(streams * channels, 3 * streams * channels, 1, groups=streams)
-        self.proj = nn.Conv3d(streams * channels, streams * channels, 1, groups=streams)
-        self.bias = PositionBias(heads * streams * (streams if across else 1), largest, rule)
+        self.qkv = Conv3d(streams * channels, 3 * streams * channels, 1, groups=streams)
+        self.proj = Conv3d(streams * channels, streams * channels, 1, groups=streams)
+        self.bias = PositionBias(heads, streams * (streams if across else 1), largest, rule)
 
     def forward(self, x: Tensor, windows: Windows) -> Tensor:
-        tokens = windows.partition(self.qkv(windows.pad(x)))  # [X, N, M*3*C]
-        q, k, v = tokens.unflatten(-1, (self.streams, 3, self.heads, -1)).permute(3, 0, 2, 4, 1, 5)  # [X, M, h, N, d]
+        """Tokens laid out as `windows` has it [B, M*C, D, H, W] -> what they read, put back [B, M*C, D, H, W]."""
+        q, k, v = windows.split(self.qkv(x), self.streams, 3, self.heads)  # [X, M*h, N, d]
         if self.across:
-            m = self.streams
-            q = q[:, :, None].expand(-1, -1, m, -1, -1, -1).flatten(1, 3)  # stream-major: query m, key m'
-            k, v = (t[:, None].expand(-1, m, -1, -1, -1, -1).flatten(1, 3) for t in (k, v))
-        else:
-            q, k, v = (t.flatten(1, 2) for t in (q, k, v))
+            m = (self.streams, self.heads)
+            q = q.unflatten(1, m)[:, :, None].expand(-1, -1, m[0], -1, -1, -1).flatten(1, 3)  # query m, key m'
+            k, v = (t.unflatten(1, m)[:, None].expand(-1, m[0], -1, -1, -1, -1).flatten(1, 3) for t in (k, v))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(windows, x.shape[0], q.dtype))
         if self.across:
             y = y.unflatten(1, (self.streams, self.streams, self.heads)).sum(2).flatten(1, 2)
-        return self.proj(windows.merge(y.transpose(1, 2).flatten(2)))
+        return self.proj(windows.join(y))
 
 
 class PairAttention(nn.Module):
@@ -77,31 +76,29 @@ class PairAttention(nn.Module):
     def __init__(self, channels: int, heads: int, largest: int, rule: str) -> None:
         super().__init__()
         self.heads, self.channels = heads, channels
-        pairs = len(set(PAIR_OF_STREAM))
-        self.qkv_weight = nn.Parameter(torch.empty(pairs, 3 * channels, channels))
-        self.qkv_bias = nn.Parameter(torch.zeros(pairs, 3 * channels))
-        self.proj_weight = nn.Parameter(torch.empty(pairs, channels, channels))
-        self.proj_bias = nn.Parameter(torch.zeros(pairs, channels))
-        self.bias = PositionBias(heads * pairs, largest, rule)
+        self.qkv_weight = nn.Parameter(torch.empty(PAIRS, 3 * channels, channels))
+        self.qkv_bias = nn.Parameter(torch.zeros(PAIRS, 3 * channels))
+        self.proj_weight = nn.Parameter(torch.empty(PAIRS, channels, channels))
+        self.proj_bias = nn.Parameter(torch.zeros(PAIRS, channels))
+        self.bias = PositionBias(heads, PAIRS, largest, rule, shared_by=2)
         for weight in (self.qkv_weight, self.proj_weight):
             nn.init.kaiming_uniform_(weight.view(-1, channels), a=5**0.5)
 
     def forward(self, x: Tensor, windows: Windows) -> Tensor:
-        tokens = windows.partition(_per_pair(windows.pad(x), self.qkv_weight, self.qkv_bias))
-        q, k, v = tokens.unflatten(-1, (4, 3, self.heads, -1)).permute(3, 0, 2, 4, 1, 5)  # [X, 4, h, N, d]
-        partner = list(PARTNER_OF_STREAM)
-        q, k, v = q.flatten(1, 2), k[:, partner].flatten(1, 2), v[:, partner].flatten(1, 2)
-        bias = self.bias(windows, x.shape[0], q.dtype)
-        bias = bias.unflatten(1, (-1, self.heads))[:, list(PAIR_OF_STREAM)].flatten(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return _per_pair(windows.merge(y.transpose(1, 2).flatten(2)), self.proj_weight, self.proj_bias)
+        """As `SelfAttention.forward`."""
+        queries, others = self.qkv_weight.split([self.channels, 2 * self.channels], 1)
+        query_bias, other_bias = self.qkv_bias.split([self.channels, 2 * self.channels], 1)
+        (q,) = windows.split(_per_pair(x, queries, query_bias), 4, 1, self.heads)  # [X, 4*h, N, d]
+        partners = x.unflatten(1, (-1, 2, self.channels)).flip(2).flatten(1, 3)
+        k, v = windows.split(_per_pair(partners, others, other_bias), 4, 2, self.heads)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(windows, x.shape[0], q.dtype))
+        return _per_pair(windows.join(y), self.proj_weight, self.proj_bias)
 
 
 def _per_pair(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """1x1x1 convolution of four streams whose pairs share weights [pairs, out, in]."""
-    pair = list(PAIR_OF_STREAM)
-    kernel = weight[pair].flatten(0, 1)[:, :, None, None, None]
-    return F.conv3d(x, kernel, bias[pair].flatten(), groups=len(pair))
+    kernel = weight.repeat_interleave(2, 0).flatten(0, 1)[:, :, None, None, None]
+    return F.conv3d(x, kernel, bias.repeat_interleave(2, 0).flatten(), groups=2 * len(weight))
 
 
 class Block(nn.Module):
@@ -130,7 +127,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         windows = Windows.cut(tuple(x.shape[2:]), self.window, self.shifted, self.rule)
-        u = self.norm1(x)
+        u = windows.lay_out(self.norm1(x))
         attended = self.attention(u, windows)
         if self.pair_attention is not None:
             attended = attended + self.pair_attention(u, windows)

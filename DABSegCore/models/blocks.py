@@ -10,6 +10,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from DABSegCore.models.norm import GroupNorm
+
+
+class Conv3d(nn.Conv3d):
+    """3-D convolution that oneDNN computes on every CPU.
+
+    PyTorch leaves small float32 ones (batch 1, at most 20,480 numbers in C*D*H) to a path of its own that takes 2 to 5
+    times as long and returns its answer with channels outermost, so that all that follows is slow as well.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if _left_to_the_slow_path(input, self.groups):
+            return torch.mkldnn_convolution(input, weight, bias, self.padding, self.stride, self.dilation, self.groups)
+        return super()._conv_forward(input, weight, bias)
+
+
+def _left_to_the_slow_path(x: Tensor, groups: int) -> bool:
+    """Whether PyTorch would not hand this convolution of [B, C, D, H, W] to oneDNN, which is there and could."""
+    if torch.compiler.is_compiling():  # which chooses for itself
+        return False
+    small = x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3] <= 20_480
+    float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    here = x.device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    return small and float32 and here and x.shape[0] == 1 and groups == 1
+
 
 class ConvNormAct(nn.Sequential):
     """3-D convolution, GroupNorm and ReLU over M streams at once."""
@@ -30,7 +55,7 @@ class ConvNormAct(nn.Sequential):
         """Channels are per stream; the tensors carry `streams` times as many."""
         groups = streams * (in_channels if depthwise else 1)
         layers: list[nn.Module] = [
-            nn.Conv3d(
+            Conv3d(
                 streams * in_channels,
                 streams * out_channels,
                 kernel_size,
@@ -39,7 +64,7 @@ class ConvNormAct(nn.Sequential):
                 groups=groups,
                 bias=bias,
             ),
-            nn.GroupNorm(streams * norm_groups, streams * out_channels),
+            GroupNorm(streams * norm_groups, streams * out_channels),
         ]
         super().__init__(*layers, *([nn.ReLU(inplace=True)] if act else []))
 
@@ -68,8 +93,8 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, hidden: int, streams: int = 1) -> None:
         super().__init__()
-        self.reduce = nn.Conv3d(streams * channels, streams * hidden, 1, groups=streams)
-        self.expand = nn.Conv3d(streams * hidden, streams * channels, 1, groups=streams)
+        self.reduce = Conv3d(streams * channels, streams * hidden, 1, groups=streams)
+        self.expand = Conv3d(streams * hidden, streams * channels, 1, groups=streams)
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.expand(F.relu(self.reduce(x.mean(dim=(2, 3, 4), keepdim=True))))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from DABSegCore.config import ModelConfig
-from DABSegCore.models.blocks import ConvNormAct, depth_to_space, space_to_depth
+from DABSegCore.models.blocks import Conv3d, ConvNormAct, depth_to_space, space_to_depth
+from DABSegCore.models.norm import GroupNorm
 
 
 class SkipGate(nn.Module):
@@ -15,9 +16,9 @@ class SkipGate(nn.Module):
     def __init__(self, channels: int, norm: str, reduction: int = 4) -> None:
         super().__init__()
         hidden = channels // reduction
-        self.squeeze_decoder = nn.Sequential(nn.Conv3d(channels, hidden, 1), _gate_norm(hidden, norm), nn.ReLU())
-        self.squeeze_skip = nn.Sequential(nn.Conv3d(channels, hidden, 1), _gate_norm(hidden, norm), nn.ReLU())
-        self.excite = nn.ModuleList(nn.Conv3d(hidden, channels, 1) for _ in range(3))
+        self.squeeze_decoder = nn.Sequential(Conv3d(channels, hidden, 1), _gate_norm(hidden, norm), nn.ReLU())
+        self.squeeze_skip = nn.Sequential(Conv3d(channels, hidden, 1), _gate_norm(hidden, norm), nn.ReLU())
+        self.excite = nn.ModuleList(Conv3d(hidden, channels, 1) for _ in range(3))
 
     def forward(self, decoded: Tensor, skip: Tensor) -> Tensor:
         """Gate `skip` [B, C, D, H, W] with `decoded` of the same shape."""
@@ -29,7 +30,7 @@ class SkipGate(nn.Module):
 
 
 def _gate_norm(channels: int, norm: str) -> nn.Module:
-    return nn.BatchNorm3d(channels) if norm == "batch" else nn.GroupNorm(1, channels)
+    return nn.BatchNorm3d(channels) if norm == "batch" else GroupNorm(1, channels)
 
 
 def _profiles(x: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class FullTail(nn.Module):
             ConvNormAct(config.modalities, width // 2, **common), ConvNormAct(width // 2, width, **common)
         )
         self.convs = nn.Sequential(ConvNormAct(2 * width, width, **common), ConvNormAct(width, width, **common))
-        self.head = nn.Conv3d(width, config.regions, 1)
+        self.head = Conv3d(width, config.regions, 1)
 
     def forward(self, below: Tensor, restored: Tensor) -> Tensor:
         return self.head(self.convs(torch.cat([self.image(restored), self.up(below)], dim=1)))
@@ -90,7 +91,7 @@ class HalfTail(nn.Module):
         super().__init__()
         width = config.tail_width
         self.conv = ConvNormAct(below + 8 * config.modalities, width, norm_groups=config.norm_groups, bias=True)
-        self.head = nn.Conv3d(width, 8 * config.regions, 1)
+        self.head = Conv3d(width, 8 * config.regions, 1)
         # The eight voxels of a cube start with one and the same predictor: no checkerboard to unlearn.
         with torch.no_grad():
             self.head.weight.copy_(self.head.weight[::8].repeat_interleave(8, dim=0))
@@ -116,7 +117,7 @@ class Decoder(nn.Module):
             below = width
         self.tail = (FullTail if config.tail == "full" else HalfTail)(config, below)
         deep = config.decoder_dims[-1 - config.deep_supervision : -1]
-        self.deep_heads = nn.ModuleList(nn.Conv3d(width, config.regions, 1) for width in deep)
+        self.deep_heads = nn.ModuleList(Conv3d(width, config.regions, 1) for width in deep)
 
     def forward(self, skips: list[Tensor], bottleneck: Tensor, restored: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Region logits [B, R, D, H, W], and while training those of the coarser levels, coarse to fine."""

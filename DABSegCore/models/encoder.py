@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from DABSegCore.config import ModelConfig
 from DABSegCore.models.attention import Block
-from DABSegCore.models.blocks import ConvNormAct, StreamNorm
+from DABSegCore.models.blocks import Conv3d, ConvNormAct, StreamNorm
 
 
 class ModalityStem(nn.Module):
@@ -20,7 +20,7 @@ class ModalityStem(nn.Module):
         common = {"streams": streams, "norm_groups": config.norm_groups}
         self.main = nn.Sequential(ConvNormAct(1, width, stride=2, **common), ConvNormAct(width, width, **common))
         self.shortcut = ConvNormAct(1, width, stride=2, **common)
-        self.reduce = nn.Conv3d(
+        self.reduce = Conv3d(
             streams * width, streams * config.embed_dim, 3, stride=2, padding=1, groups=streams, bias=False
         )
         self.norm = StreamNorm(config.embed_dim, streams)
@@ -38,7 +38,7 @@ class PatchMerging(nn.Module):
         super().__init__()
         self.streams = streams
         self.norm = StreamNorm(channels, streams, shared=True)
-        self.reduce = nn.Conv3d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.reduce = Conv3d(channels, 2 * channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(F.gelu(x))

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DABSegCore.config import ModelConfig
-from DABSegCore.models.blocks import ConvNormAct, depth_to_space, space_to_depth
+from DABSegCore.models.blocks import Conv3d, ConvNormAct, depth_to_space, space_to_depth
+from DABSegCore.models.norm import GroupNorm
 
 
 class FDMDS(nn.Module):
@@ -19,11 +20,11 @@ class FDMDS(nn.Module):
 
     def __init__(self, modalities: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(modalities, width, 3, padding=1, bias=False)
-        self.norm1 = nn.InstanceNorm3d(width, affine=True)
-        self.conv2 = nn.Conv3d(width, width, 3, padding=1, bias=False)
-        self.norm2 = nn.InstanceNorm3d(width, affine=True)
-        self.conv3 = _zeroed(nn.Conv3d(width, modalities, 3, padding=1))
+        self.conv1 = Conv3d(modalities, width, 3, padding=1, bias=False)
+        self.norm1 = GroupNorm(width, width)  # instance norm
+        self.conv2 = Conv3d(width, width, 3, padding=1, bias=False)
+        self.norm2 = GroupNorm(width, width)
+        self.conv3 = _zeroed(Conv3d(width, modalities, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, M, D, H, W] corrupted -> [B, M, D, H, W] restored."""
@@ -45,12 +46,12 @@ class PyramidStem(nn.Module):
         super().__init__()
         folded = 8 * modalities
         widths = [width * 2**level for level in range(len(blocks))]
-        self.fold = nn.Conv3d(folded, width, 1)
+        self.fold = Conv3d(folded, width, 1)
         self.encode = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
-        self.down = nn.ModuleList(nn.Conv3d(w, 2 * w, 2, stride=2) for w in widths[:-1])
+        self.down = nn.ModuleList(Conv3d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.up = nn.ModuleList(nn.ConvTranspose3d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decode = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True))
-        self.unfold = _zeroed(nn.Conv3d(width, folded, 3, padding=1))
+        self.unfold = _zeroed(Conv3d(width, folded, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, M, D, H, W] corrupted -> [B, M, D, H, W] restored; sizes must be multiples of 2^levels."""
@@ -73,7 +74,7 @@ class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            ConvNormAct(width, width, norm_groups=4), nn.Conv3d(width, width, 3, padding=1, bias=False)
+            ConvNormAct(width, width, norm_groups=4), Conv3d(width, width, 3, padding=1, bias=False)
         )
 
     def forward(self, x: Tensor) -> Tensor:

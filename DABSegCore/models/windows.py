@@ -48,26 +48,31 @@ class Windows:
         """Grid after padding each axis to whole windows."""
         return tuple(math.ceil(n / w) * w for n, w in zip(self.grid, self.window, strict=True))
 
-    def partition(self, x: Tensor) -> Tensor:
-        """[B, C, D, H, W] on the padded grid -> tokens [B*windows, N, C]."""
-        x = torch.roll(x, [-s for s in self.shift], dims=(2, 3, 4)) if any(self.shift) else x
-        b, c = x.shape[:2]
-        cells = [side for p, w in zip(self.padded, self.window, strict=True) for side in (p // w, w)]
-        x = x.movedim(1, -1).reshape(b, *cells, c)  # [B, nD, wD, nH, wH, nW, wW, C]
-        return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, math.prod(self.window), c)
+    def lay_out(self, x: Tensor) -> Tensor:
+        """Zero-pad [B, C, D, H, W] at the far end of each axis to whole windows, then roll it by the shift."""
+        extra = [p - n for p, n in zip(self.padded, self.grid, strict=True)]
+        x = F.pad(x, (0, extra[2], 0, extra[1], 0, extra[0])) if any(extra) else x
+        return torch.roll(x, [-s for s in self.shift], dims=(2, 3, 4)) if any(self.shift) else x
 
-    def merge(self, tokens: Tensor) -> Tensor:
-        """Inverse of `pad` and `partition`: tokens [B*windows, N, C] -> [B, C, D, H, W] on the unpadded grid."""
+    def split(self, x: Tensor, streams: int = 1, parts: int = 1, heads: int = 1) -> Tensor:
+        """What attention reads: [B, S*P*h*d, D, H, W], laid out -> [P, B*windows, S*h, N, d].
+
+        Windows, parts (queries, keys, values) and heads come apart in one copy.
+        """
+        cells = [side for p, w in zip(self.padded, self.window, strict=True) for side in (p // w, w)]
+        # [B, S, P, h, d, nD, wD, nH, wH, nW, wW]
+        x = x.reshape(x.shape[0], streams, parts, heads, x.shape[1] // (streams * parts * heads), *cells)
+        x = x.permute(2, 0, 5, 7, 9, 1, 3, 6, 8, 10, 4)
+        return x.reshape(parts, -1, streams * heads, math.prod(self.window), x.shape[-1])
+
+    def join(self, tokens: Tensor) -> Tensor:
+        """Inverse of `lay_out` and `split` of one part: [B*windows, heads, N, d] -> [B, heads*d, D, H, W]."""
         counts = [p // w for p, w in zip(self.padded, self.window, strict=True)]
-        x = tokens.reshape(-1, *counts, *self.window, tokens.shape[-1])
-        x = x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(-1, *self.padded, tokens.shape[-1]).movedim(-1, 1)
+        x = tokens.unflatten(2, self.window).unflatten(0, (-1, *counts))  # [B, nD, nH, nW, heads, wD, wH, wW, d]
+        x = x.permute(0, 1, 5, 2, 6, 3, 7, 4, 8).reshape(-1, *self.padded, tokens.shape[1] * tokens.shape[3])
+        x = x.movedim(-1, 1)
         x = torch.roll(x, self.shift, dims=(2, 3, 4)) if any(self.shift) else x
         return x[:, :, : self.grid[0], : self.grid[1], : self.grid[2]]
-
-    def pad(self, x: Tensor) -> Tensor:
-        """Zero-pad [B, C, D, H, W] at the far end of each axis to whole windows."""
-        extra = [p - n for p, n in zip(self.padded, self.grid, strict=True)]
-        return F.pad(x, (0, extra[2], 0, extra[1], 0, extra[0])) if any(extra) else x
 
     def mask(self, device: torch.device) -> Tensor | None:
         """Additive score mask [windows, 1, N, N], or None where everyone may see everyone."""
@@ -110,7 +115,7 @@ def _mask(windows: Windows, device: str) -> Tensor | None:
         real = torch.roll(real, [-s for s in windows.shift], dims=(0, 1, 2))
         region[~real] = -1
     still = Windows(windows.grid, windows.window, (0, 0, 0), windows.mask_padding)
-    ids = still.partition(region[None, None].float())[..., 0]  # [windows, N]
+    ids = still.split(region[None, None].float())[0, :, 0, :, 0]  # [windows, N]
     apart = ids[:, None, :, None] != ids[:, None, None, :]
     return torch.where(apart, APART, 0.0).to(device)
 

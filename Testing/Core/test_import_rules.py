@@ -27,6 +27,7 @@ FOUNDATIONS = {  # module: third parties it may import; of the core, only each o
     "config": set(),
     "errors": set(),
     "files": set(),
+    "heap": set(),
     "orphan": set(),
     "progress": set(),
     "labels": {"numpy"},

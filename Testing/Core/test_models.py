@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from DABSegCore.config import BASE, BOUNDS, PAPER, PRESETS, SMALL, ModelConfig
 from DABSegCore.devices import PROBES
 from DABSegCore.models import build_model, windows
-from DABSegCore.models.attention import SelfAttention
-from DABSegCore.models.blocks import MBConv, StreamNorm, depth_to_space, drop_path, space_to_depth
+from DABSegCore.models.attention import PairAttention, SelfAttention
+from DABSegCore.models.blocks import Conv3d, MBConv, StreamNorm, depth_to_space, drop_path, space_to_depth
 from DABSegCore.models.windows import APART, Windows, relative_index
 
 
@@ -157,19 +157,20 @@ def test_windows_cut_a_grid(rule, grid, window, padded):
 
 
 @pytest.mark.parametrize("shifted", [True, False])
-def test_merging_undoes_partitioning(shifted):
+def test_joining_undoes_splitting(shifted):
     windows = Windows.cut((10, 7, 3), 4, shifted, "fit")
     x = torch.randn(2, 5, 10, 7, 3)
-    assert torch.equal(windows.merge(windows.partition(windows.pad(x))), x)
+    assert torch.equal(windows.join(windows.split(windows.lay_out(x))[0]), x)
 
 
 @pytest.mark.parametrize("rule", ["fit", "published"])
 def test_tokens_see_each_other_only_if_they_were_neighbours_before_the_roll(rule):
-    """Brute force: carry each token's coordinate through the partition and ask which pairs are truly close."""
+    """Brute force: carry each token's coordinate into its window and ask which pairs are truly close."""
     grid = (10, 6, 3)
     windows = Windows.cut(grid, 4, shifted=True, rule=rule)
     axes = torch.meshgrid(*(torch.arange(float(n)) for n in windows.padded), indexing="ij")
-    place = windows.partition(torch.stack(axes)[None])  # [windows, N, 3]
+    rolled = [torch.roll(a, [-shift for shift in windows.shift], dims=(0, 1, 2)) for a in axes]
+    place = windows.split(torch.stack(rolled)[None])[0, :, 0]  # [windows, N, 3]
     mask = windows.mask(torch.device("cpu"))
     n = place.shape[1]
     for w, a, b in itertools.product(range(len(place)), range(n), range(n)):
@@ -218,12 +219,13 @@ def test_padding_takes_no_attention_under_the_fit_rule():
     x = torch.randn(1, 4, 5, 3, 3)
     windows = Windows.cut((5, 3, 3), 3, shifted=False, rule="fit")
     assert windows.padded == (6, 3, 3)
+    laid_out = windows.lay_out(x)
     second = attention.qkv(x)[:, :, 3:]  # the last two planes form the padded window
     q, k, v = second.flatten(2).transpose(1, 2).chunk(3, dim=-1)
     index = relative_index((3, 3, 3), 3, "fit", "cpu").reshape(27, 27)[:18, :18]
     score = q @ k.transpose(1, 2) / 2 + attention.bias.table[index.flatten()].reshape(18, 18)
     expected = attention.proj((score.softmax(-1) @ v).transpose(1, 2).reshape(1, 4, 2, 3, 3))
-    torch.testing.assert_close(attention(x, windows)[:, :, 3:], expected)
+    torch.testing.assert_close(attention(laid_out, windows)[:, :, 3:], expected)
 
 
 def test_a_configuration_survives_json():
@@ -274,7 +276,7 @@ def test_every_number_has_bounds():
 def test_a_network_compiles_as_one_graph_and_says_the_same(config):
     """`fullgraph` fails at the first thing the compiler cannot follow; the graph runs as it is and makes no tables."""
     torch.manual_seed(0)
-    model, x = build_model(config).train(), torch.rand(1, 4, 32, 32, 32)
+    model, x = build_model(config).train(), torch.rand(2, 4, 32, 32, 32)
     graphs, said = [], []
 
     def keep(graph, inputs):
@@ -295,3 +297,54 @@ def test_tables_of_windows_are_few(monkeypatch):
     for largest in range(1, windows.MOST_TABLES + 4):
         relative_index((1, 1, 1), largest, "fit", "cpu")
     assert [key[2] for key in windows.TABLES] == list(range(4, windows.MOST_TABLES + 4))
+
+
+def test_streams_parts_and_heads_come_apart_as_channels_name_them():
+    """Each channel's number says where it must be found: [parts, windows, streams * heads, tokens, d]."""
+    streams, parts, heads, width = 2, 3, 2, 5
+    windows = Windows.cut((4, 2, 2), 2, shifted=False, rule="fit")
+    numbers = torch.arange(float(streams * parts * heads * width)).reshape(1, -1, 1, 1, 1)
+    found = windows.split(numbers.expand(-1, -1, 4, 2, 2), streams, parts, heads)
+    named = numbers.reshape(streams, parts, heads, width).transpose(0, 1).reshape(parts, 1, streams * heads, 1, width)
+    assert torch.equal(found, named.expand(-1, 2, -1, 8, -1))
+
+
+def test_cross_attention_of_pairs_reads_the_partner_alone():
+    """T1 reads T1ce and back, T2 FLAIR and back, with one set of weights a pair; written out with loops."""
+    torch.manual_seed(0)
+    channels, heads, side = 4, 2, 2
+    attention = PairAttention(channels, heads, side, "fit").eval()
+    x = torch.randn(1, 4 * channels, side, side, side)
+    index = relative_index((side,) * 3, side, "fit", "cpu")
+    bias = attention.bias.table[index].T.reshape(2, heads, side**3, side**3)
+    streams = x.reshape(4, channels, side**3).transpose(1, 2)  # [4, N, C]
+    expected = []
+    for m, partner in enumerate((1, 0, 3, 2)):
+        pair = m // 2
+        weight, shift = attention.qkv_weight[pair].T, attention.qkv_bias[pair]
+        qkv = [streams[m] @ weight + shift, streams[partner] @ weight + shift]
+        q, k, v = qkv[0][:, :channels], qkv[1][:, channels : 2 * channels], qkv[1][:, 2 * channels :]
+        read = []
+        for h in range(heads):
+            part = slice(h * channels // heads, (h + 1) * channels // heads)
+            score = q[:, part] @ k[:, part].T / math.sqrt(channels // heads) + bias[pair, h]
+            read.append(score.softmax(-1) @ v[:, part])
+        expected.append(torch.cat(read, 1) @ attention.proj_weight[pair].T + attention.proj_bias[pair])
+    expected = torch.stack(expected).transpose(1, 2).reshape(1, -1, side, side, side)
+    windows = Windows.cut((side,) * 3, side, shifted=False, rule="fit")
+    torch.testing.assert_close(attention(x, windows), expected)
+
+
+def test_a_small_convolution_on_a_cpu_says_what_pytorch_says_and_learns_the_same():
+    torch.manual_seed(0)
+    ours, theirs = Conv3d(6, 5, 3, padding=1, stride=2), torch.nn.Conv3d(6, 5, 3, padding=1, stride=2)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(1, 6, 9, 8, 7).contiguous(memory_format=torch.channels_last_3d)
+    answers = [conv(x) for conv in (ours, theirs)]
+    torch.testing.assert_close(*answers)
+    for answer in answers:
+        answer.square().sum().backward()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    if torch.backends.mkldnn.is_available():
+        assert answers[0].is_contiguous(memory_format=torch.channels_last_3d)
