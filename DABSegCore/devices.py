@@ -100,9 +100,13 @@ def half_dtype(device: torch.device, autocast: str = "auto") -> torch.dtype | No
     return None
 
 
-def channels_last_pays(device: torch.device) -> bool:
-    """Whether convolutions are faster with channels innermost (on CPUs 2.5 to 5 times)."""
-    return device.type == "cpu"
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Order of numbers in memory that suits the network there.
+
+    On CPUs channels innermost: convolutions are 2.5 to 5 times as fast. On CUDA outermost: group norm returns them so
+    whatever it is given (`native_group_norm` asks for a contiguous input), and every norm would be two copies.
+    """
+    return torch.channels_last_3d if device.type == "cpu" else torch.contiguous_format
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from DABSegCore.devices import channels_last_pays, half_dtype, is_out_of_memory
+from DABSegCore.devices import half_dtype, is_out_of_memory, memory_format
 from DABSegCore.errors import InputError
 from DABSegCore.memory import available_memory
+from DABSegCore.replay import WORTH, Forward, forget, recorded
 
 WINDOWS = (128, 96, 64)
 """Window edges in voxels that are tried in turn when memory runs out."""
@@ -105,11 +106,11 @@ def infer(
         if plan.device != device:
             dtype = half_dtype(plan.device, autocast)
         try:
-            result = _run(model, image, plan, overlap, flips, dtype, on_step)
-            if dtype is not None and not _is_finite(result):
-                on_event(f"{result.precision} overflowed; repeating in float32")
-                result = _run(model, image, plan, overlap, flips, None, on_step)
-            if not _is_finite(result):
+            result = _run(model, image, plan, overlap, flips, dtype, on_step, on_event)
+            if dtype is not None and result is None:
+                on_event(f"{_name(dtype)} overflowed; repeating in float32")
+                result = _run(model, image, plan, overlap, flips, None, on_step, on_event)
+            if result is None:
                 raise InputError(
                     "the network's answer to this case holds NaN or Inf even in float32; "
                     "check the intensities of the images or use other weights",
@@ -121,6 +122,7 @@ def infer(
                 raise
         # Outside the except block, so that the traceback no longer keeps the failed tensors alive.
         if plan.device.type == "cuda":
+            forget(model)
             torch.cuda.empty_cache()
         if i + 1 < len(plans):
             on_event(f"out of memory with {plan}; trying {plans[i + 1]}")
@@ -200,16 +202,17 @@ def _run(
     flips: Sequence[Flip],
     dtype: torch.dtype | None,
     on_step: Callable[[int, int], None],
-) -> Inferred:
-    """One plan: every flip of every window, blended."""
+    on_event: Callable[[str], None],
+) -> Inferred | None:
+    """One plan: every flip of every window, blended; None if the answer is not finite."""
     shape = tuple(image.shape[1:])
     size = shape if plan.window is None else tuple(min(plan.window, edge) for edge in shape)
     corners = _corners(shape, size, overlap)
     blend = _blend(size) if len(corners) > 1 else torch.ones(size)
     jobs = list(itertools.product(corners, flips))
-    memory_format = torch.channels_last_3d if channels_last_pays(plan.device) else torch.contiguous_format
-    model = model.to(plan.device, memory_format=memory_format)
-    blend = blend.to(plan.accumulator)
+    layout = memory_format(plan.device)
+    model = model.to(plan.device, memory_format=layout)
+    image, blend = image.to(plan.accumulator), blend.to(plan.accumulator)
     weight = torch.zeros(shape, device=plan.accumulator)
     sums: dict[str, Tensor] = {}
     on_step(0, len(jobs))
@@ -217,18 +220,44 @@ def _run(
         for start in range(0, len(jobs), plan.batch):
             chunk = jobs[start : start + plan.batch]
             views = torch.stack([image[_crop(corner, size)].flip(flip) for corner, flip in chunk])
-            views = views.to(plan.device).contiguous(memory_format=memory_format)
-            outputs = _forward(model, views, dtype)
+            views = views.to(plan.device).contiguous(memory_format=layout)
+            answer = _player(model, plan, views, len(jobs), dtype, on_event)(views)
             if not sums:
-                sums = {k: torch.zeros(out.shape[1], *shape, device=plan.accumulator) for k, out in outputs.items()}
+                sums = {k: torch.zeros(out.shape[1], *shape, device=plan.accumulator) for k, out in answer.items()}
             for i, (corner, flip) in enumerate(chunk):
                 weight[_crop(corner, size)[1:]] += blend
                 for name, total in sums.items():
-                    total[_crop(corner, size)] += blend * outputs[name][i].flip(flip).to(plan.accumulator)
+                    total[_crop(corner, size)] += blend * answer[name][i].flip(flip).to(plan.accumulator)
             on_step(min(start + plan.batch, len(jobs)), len(jobs))
-        means = {name: (total / weight).cpu() for name, total in sums.items()}
-    precision = str(dtype or torch.float32).removeprefix("torch.")
-    return Inferred(means.pop("probabilities"), means.pop("restored"), plan, precision, means)
+        means = {name: total.div_(weight) for name, total in sums.items()}
+        if not all(bool(mean.isfinite().all()) for mean in means.values()):
+            return None
+        means = {name: mean.cpu() for name, mean in means.items()}
+    return Inferred(means.pop("probabilities"), means.pop("restored"), plan, _name(dtype), means)
+
+
+def _player(
+    model: nn.Module,
+    plan: Plan,
+    views: Tensor,
+    jobs: int,
+    dtype: torch.dtype | None,
+    on_event: Callable[[str], None],
+) -> Forward:
+    """How views are forwarded: on an NVIDIA GPU as recorded, where enough of one size follow each other."""
+
+    def forward(x: Tensor) -> dict[str, Tensor]:
+        return _forward(model, x, dtype)
+
+    steady = getattr(model, "steady", False) and jobs >= WORTH * plan.batch and len(views) == plan.batch
+    if plan.device.type != "cuda" or not steady:
+        return forward
+    return recorded(model, forward, views, (plan.device, dtype), on_event)
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    """Number format as reports have it."""
+    return str(dtype or torch.float32).removeprefix("torch.")
 
 
 def _forward(model: nn.Module, views: Tensor, dtype: torch.dtype | None) -> dict[str, Tensor]:
@@ -245,11 +274,6 @@ def _forward(model: nn.Module, views: Tensor, dtype: torch.dtype | None) -> dict
         "restored": prediction.restored.float(),
         **{name: extra.float() for name, extra in extras.items() if extra is not None},
     }
-
-
-def _is_finite(result: Inferred) -> bool:
-    tensors = (result.probabilities, result.restored, *result.extras.values())
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def _deterministic() -> AbstractContextManager:

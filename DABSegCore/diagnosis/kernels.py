@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DABSegCore.checkpoint import load_checkpoint
-from DABSegCore.devices import channels_last_pays, half_dtype
+from DABSegCore.devices import half_dtype, memory_format
 from DABSegCore.inference import infer
 
 CHANNELS, EDGE, REPEATS = 16, 32, 3
@@ -42,7 +42,7 @@ def try_operations(device: torch.device) -> dict[str, float]:
     image = torch.randn(1, CHANNELS, EDGE, EDGE, EDGE, generator=generator)
     kernel = torch.randn(CHANNELS, CHANNELS, 3, 3, 3, generator=generator)
     product, convolved = a.double() @ b.double(), convolve_slowly(image, kernel)
-    layout = torch.channels_last_3d if channels_last_pays(device) else torch.contiguous_format
+    layout = memory_format(device)
     a, b = a.to(device), b.to(device)
     image, kernel = (tensor.to(device, memory_format=layout) for tensor in (image, kernel))
     ms = {

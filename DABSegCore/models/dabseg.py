@@ -20,6 +20,7 @@ class DABSeg(Network):
     """
 
     shows_features = True
+    steady = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.modalities)

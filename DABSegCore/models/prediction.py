@@ -55,12 +55,15 @@ class Network(nn.Module):
         outlines: Whether `Prediction.logits` says anything.
         wants_truth: Whether training calls `forward(corrupted, truth)`, for losses that need more than the answer.
         shows_features: Whether it may be called so, too, and then answers with `Prediction.features`.
+        steady: Whether in evaluation mode it draws nothing by chance and asks nothing of the CPU, so that a forward may
+            be recorded on a GPU.
     """
 
     restores = True
     outlines = True
     wants_truth = False
     shows_features = False
+    steady = False
 
     def __init__(self, modalities: int) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from DABSegCore.checkpoint import load_checkpoint, preset_name, write_torch_file
-from DABSegCore.devices import half_dtype
+from DABSegCore.devices import half_dtype, memory_format
 from DABSegCore.errors import InputError
 from DABSegCore.labels import MODALITIES
 from DABSegCore.losses import Objective, joint_loss
@@ -64,7 +64,8 @@ class Run:
         torch.manual_seed(config.seed)
         model = _network(config) if saved is None else build_model(_saved_network(saved))
         self.network: AnyConfig = model.config
-        self.model = model.to(self.device, memory_format=torch.channels_last_3d)
+        self.layout = memory_format(self.device)
+        self.model = model.to(self.device, memory_format=self.layout)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = _optimiser(self.model, config, self.device)
         self._network = self._prepared()
@@ -128,7 +129,7 @@ class Run:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             told = self.model.wants_truth or self.config.lambda_feat > 0
             truth = (Truth(patch.regions, patch.sharp, patch.brain),) if told else ()
-            prediction = self._network(patch.corrupted.to(memory_format=torch.channels_last_3d), *truth)
+            prediction = self._network(patch.corrupted.to(memory_format=self.layout), *truth)
         loss, log = joint_loss(
             prediction, patch.regions, patch.sharp, patch.brain, objective, total=self.processes.total
         )

@@ -14,7 +14,15 @@ from DABSegCore.config import BASE, BOUNDS, PAPER, PRESETS, SMALL, ModelConfig
 from DABSegCore.devices import PROBES
 from DABSegCore.models import build_model, windows
 from DABSegCore.models.attention import PairAttention, SelfAttention
-from DABSegCore.models.blocks import Conv3d, MBConv, StreamNorm, depth_to_space, drop_path, space_to_depth
+from DABSegCore.models.blocks import (
+    Conv3d,
+    MBConv,
+    StreamNorm,
+    depth_to_space,
+    drop_path,
+    grouped_product,
+    space_to_depth,
+)
 from DABSegCore.models.windows import APART, Windows, relative_index
 
 
@@ -348,3 +356,10 @@ def test_a_small_convolution_on_a_cpu_says_what_pytorch_says_and_learns_the_same
         torch.testing.assert_close(a.grad, b.grad)
     if torch.backends.mkldnn.is_available():
         assert answers[0].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_grouped_product_is_a_grouped_convolution(bias):
+    torch.manual_seed(0)
+    conv, x = torch.nn.Conv3d(12, 20, 1, groups=4, bias=bias), torch.randn(2, 12, 3, 4, 5)
+    torch.testing.assert_close(grouped_product(x, conv.weight, conv.bias, 4), conv(x))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from DABSegCore.models.norm import LARGE, GroupNorm
+from DABSegCore.models.norm import LARGE, GroupNorm, moments_by_sums, normalised
 
 
 def in_float64(x: Tensor, norm: nn.GroupNorm) -> Tensor:
@@ -59,3 +59,22 @@ def test_what_needs_no_gradient_gets_none() -> None:
     norm(x).sum().backward()
     assert norm.weight.grad is not None
     assert x.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mean", [0.0, 5.0])
+def test_moments_of_a_gpus_sums_are_those_of_float64(dtype: torch.dtype, mean: float) -> None:
+    """What CUDA runs, on the CPU: numbers of 16 bits are added up in 32."""
+    x = (a_volume(2, 4, 40, 41, 42).contiguous() - 5 + mean).to(dtype)
+    grouped = x.double().reshape(2, 2, -1)
+    found = moments_by_sums(x, 2)
+    assert all(value.dtype == torch.float32 for value in found)
+    torch.testing.assert_close(found[0].double(), grouped.mean(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[1].double(), grouped.var(-1, unbiased=False), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_volumes_are_normalised_image_by_image(layout: torch.memory_format) -> None:
+    norm, x = a_norm(2, 4), a_volume(3, 4, 5, 6, 7) * torch.tensor([1.0, 2.0, 3.0])[:, None, None, None, None]
+    found = normalised(x.contiguous(memory_format=layout), *moments_by_sums(x, 2), norm.weight, norm.bias, norm.eps)
+    torch.testing.assert_close(found.double(), in_float64(x, norm), atol=1e-4, rtol=0)

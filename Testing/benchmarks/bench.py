@@ -9,8 +9,10 @@
 restatement of it, eager, float32), our presets as `segment` and `train` run them, and MONAI's networks the same way;
 `case` is a brain's box through overlapping windows, also with eight mirror images; `motion` four modalities at S2;
 `prepare` their working grid and intensity window; `start` a fresh process until the weights are loaded; `command` one
-`segment --case` from start to end. Forms of a part take turns, so that drift of the machine hits all alike. Peak memory
-is a GPU's own figure; on a CPU every form runs once more in a process of its own, whose peak it is.
+`segment --case` from start to end. Forms of a part take turns, so that drift of the machine hits all alike; what runs a
+network on a CPU does so in a fresh process each time, which warms up by one run, and whose memory's peak is told as
+well. `published` manages memory as a program usually does, all others as our commands do (`DABSegCore/heap.py`); what
+that alone brings shows `published, memory kept`. On a GPU peak memory is the GPU's own figure.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from DABSegCore.devices import resolve_device
-from Testing.benchmarks.forms import ORDINARY, PARTS, Ask, Form, make_forms
+from DABSegCore.heap import keep_freed_memory
+from Testing.benchmarks.forms import ORDINARY, PARTS, USUAL_MEMORY, Ask, Form, make_forms
 
-ONE_FORM = "--memory-of"
+ONE_FORM = "--one-form"
 OF_A_NETWORK = ("forward", "step", "case", "size", "batch", "variants")
-"""Parts whose memory is worth a process of its own on a CPU."""
+"""Parts whose forms have processes of their own on a CPU."""
 
 
 def main() -> None:
@@ -56,15 +59,15 @@ def main() -> None:
     if device.type == "cuda":  # the others are to be at their best as well
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-    if args.memory_of is not None:
-        _run_once(*args.memory_of, ask)
+    if args.one_form is not None:
+        _run_once(*args.one_form, ask)
         return
+    keep_freed_memory()
     rows: list[dict[str, Any]] = []
     for part in args.parts:
-        found = [{"part": part, **row} for row in measure(make_forms(part, ask), args.rounds, device)]
-        if device.type == "cpu" and args.memory and part in OF_A_NETWORK:
-            for row in found:
-                row["peak_gib"] = _memory_of(part, row["form"])
+        makers, apart = make_forms(part, ask), device.type == "cpu" and part in OF_A_NETWORK
+        times = measure_apart(part, list(makers), args.rounds) if apart else measure(makers, args.rounds, device)
+        found = [{"part": part, **row} for row in times]
         _print(found, part, args.markdown)
         rows += found
         if args.json is not None:  # after every part: a long run may be stopped
@@ -83,7 +86,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=None, help="patches of a training step (GPU 2, CPU 1)")
     parser.add_argument("--rounds", type=int, default=5, help="measured ones, after one that warms up")
     parser.add_argument("--compile", action="store_true", help="also compiled forwards; each compiles for minutes")
-    parser.add_argument("--no-memory", dest="memory", action="store_false")
     parser.add_argument("--markdown", action="store_true", help="print tables as README has them")
     parser.add_argument("--json", type=Path)
     parser.add_argument(ONE_FORM, nargs=2, metavar=("PART", "FORM"), help=argparse.SUPPRESS)
@@ -91,10 +93,10 @@ def _parse() -> argparse.Namespace:
 
 
 def measure(makers: dict[str, Callable[[], Form]], rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """Median, least and most seconds of every form, and its peak of GPU memory; the first round warms up."""
+    """What `_rows` tells of every form, all in this process; the first round warms up."""
     forms = {name: make() for name, make in makers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in forms}
-    peaks: dict[str, float] = {}
+    peaks: dict[str, float | None] = dict.fromkeys(forms)
     for number in range(rounds + 1):
         for name, form in forms.items():
             if device.type == "cuda":
@@ -105,6 +107,30 @@ def measure(makers: dict[str, Callable[[], Form]], rounds: int, device: torch.de
             if device.type == "cuda":
                 peaks[name] = torch.cuda.max_memory_allocated() / 2**30
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+    return _rows(seconds, peaks, {name: (form.amount, form.unit) for name, form in forms.items()})
+
+
+def measure_apart(part: str, names: list[str], rounds: int) -> list[dict[str, Any]]:
+    """The same with every run in a process of its own, given the words of this one."""
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    peaks: dict[str, float | None] = dict.fromkeys(names, 0.0)
+    amounts: dict[str, tuple[float, str]] = {}
+    for number in range(rounds):
+        for name in names:
+            words = [sys.executable, *sys.argv, ONE_FORM, part, name]
+            run = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+            told = json.loads(run.stdout.splitlines()[-1])
+            seconds[name].append(told["seconds"])
+            peaks[name] = max(peaks[name] or 0.0, told["peak_gib"])
+            amounts[name] = (told["amount"], told["unit"])
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return _rows(seconds, peaks, amounts)
+
+
+def _rows(
+    seconds: dict[str, list[float]], peaks: dict[str, float | None], amounts: dict[str, tuple[float, str]]
+) -> list[dict[str, Any]]:
+    """Median, least and most seconds of every form, how many times the first form's speed that is, and its memory."""
     first = statistics.median(next(iter(seconds.values())))
     return [
         {
@@ -113,9 +139,9 @@ def measure(makers: dict[str, Callable[[], Form]], rounds: int, device: torch.de
             "min_s": min(times),
             "max_s": max(times),
             "ratio": first / statistics.median(times),
-            "s_per_unit": statistics.median(times) / forms[name].amount,
-            "unit": forms[name].unit,
-            "peak_gib": peaks.get(name),
+            "s_per_unit": statistics.median(times) / amounts[name][0],
+            "unit": amounts[name][1],
+            "peak_gib": peaks[name],
         }
         for name, times in seconds.items()
     ]
@@ -132,20 +158,14 @@ def timed(form: Form, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _memory_of(part: str, form: str) -> float | None:
-    """Peak of the resident memory of a form in a process of its own, run with the same words, in GiB."""
-    words = [sys.executable, *sys.argv, ONE_FORM, part, form]
-    run = subprocess.run(words, capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        print(f"the memory of {form} was not measured: {run.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return None
-    return float(run.stdout.split()[-1])
-
-
 def _run_once(part: str, name: str, ask: Ask) -> None:
-    """Run one form and print the peak memory of this process in GiB."""
-    make_forms(part, ask)[name]().run()
-    print(_peak_gib())
+    """Run one form twice and print the seconds of the second time and the peak memory of this process."""
+    if name not in USUAL_MEMORY:
+        keep_freed_memory()
+    form = make_forms(part, ask)[name]()
+    form.run()
+    seconds = timed(form, ask.device)
+    print(json.dumps({"seconds": seconds, "peak_gib": _peak_gib(), "amount": form.amount, "unit": form.unit}))
 
 
 def _peak_gib() -> float:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from DABSegCore.checkpoint import shipped_weights
-from DABSegCore.config import BASE
-from DABSegCore.devices import channels_last_pays, half_dtype
+from DABSegCore.config import BASE, PRESETS
+from DABSegCore.devices import half_dtype, memory_format
 from DABSegCore.inference import infer
 from DABSegCore.losses import Objective, joint_loss
 from DABSegCore.models import Prediction, build_model
@@ -25,6 +25,7 @@ from DABSegCore.motion import corrupt_case
 from DABSegCore.networks import NETWORKS
 from DABSegCore.phantom import virtual_patient
 from DABSegCore.preprocess import prepare
+from DABSegCore.replay import Replay
 from DABSegCore.training.run import training_dtype
 from Testing.published_reference import PublishedNetwork
 
@@ -36,6 +37,12 @@ WINDOWS = {"small": 96}
 
 EDGES = (96, 128, 160, 192, 224, 256)
 """Of the cubes by which `size` shows how cost grows."""
+
+USUAL_MEMORY = ("published",)
+"""Forms that return freed memory to the system at once, as programs usually do."""
+
+KEPT = "published, memory kept"
+"""The published form with our way of keeping freed memory, which is not a matter of the network."""
 
 VARIANTS = {
     "base": BASE,
@@ -110,11 +117,15 @@ def make_forms(part: str, ask: Ask) -> Makers:
 def _forwards(ask: Ask) -> Makers:
     """One forward of a cube; ours and MONAI's in 16 bits where the machine multiplies them, and in float32."""
     makers: Makers = {}
+    if ask.published and not ask.on_gpu:
+        makers[KEPT] = partial(one_forward, "published", ask.size, ask.device, False)
     for name in ask.names:
         if name != "published" and half_dtype(ask.device) is not None:
             makers[name] = partial(one_forward, name, ask.size, ask.device, True)
         label = name if name == "published" else f"{name}, float32"
         makers[label] = partial(one_forward, name, ask.size, ask.device, False)
+        if ask.on_gpu and name in PRESETS:
+            makers[f"{name}, recorded"] = partial(one_forward, name, ask.size, ask.device, True, recorded=True)
         if ask.compile:
             half = name != "published" and half_dtype(ask.device) is not None
             makers[f"{name}, compiled"] = partial(one_forward, name, ask.size, ask.device, half, compiled=True)
@@ -122,14 +133,22 @@ def _forwards(ask: Ask) -> Makers:
 
 
 def _steps(ask: Ask) -> Makers:
-    size = ask.step_size or (128 if ask.on_gpu else 96)
-    return {name: partial(_step, name, size, ask.batch or (2 if ask.on_gpu else 1), ask.device) for name in ask.names}
+    size, batch = ask.step_size or (128 if ask.on_gpu else 96), ask.batch or (2 if ask.on_gpu else 1)
+    names = {name: name for name in ask.names}
+    if ask.published and not ask.on_gpu:
+        names[KEPT] = "published"
+    makers: Makers = {label: partial(_step, name, size, batch, ask.device) for label, name in names.items()}
+    if ask.compile:
+        makers |= {f"{n}, compiled": partial(_step, n, size, batch, ask.device, compiled=True) for n in ask.presets}
+    return makers
 
 
 def _cases(ask: Ask) -> Makers:
     """A brain's box; on a CPU only of `small`, since the others take minutes."""
     names = ask.names if ask.on_gpu else [name for name in ask.presets if name == "small"] or list(ask.presets)
     makers: Makers = {name: partial(_case, name, CASE, ask, tta=False) for name in names}
+    if ask.on_gpu:
+        makers |= {f"{name}, whole": partial(_case, name, CASE, ask, tta=False, whole=True) for name in names}
     return makers | {f"{n}, mirrored": partial(_case, n, CASE, ask, tta=True) for n in names if n != "published"}
 
 
@@ -164,17 +183,23 @@ def _network(name: str, device: torch.device) -> nn.Module:
     torch.manual_seed(0)
     if name == "published":
         return Published().to(device)
-    layout = torch.channels_last_3d if channels_last_pays(device) else torch.contiguous_format
-    return build_model(VARIANTS.get(name) or NETWORKS[name]).to(device, memory_format=layout)
+    return build_model(VARIANTS.get(name) or NETWORKS[name]).to(device, memory_format=memory_format(device))
 
 
 def one_forward(
-    name: str, size: int, device: torch.device, half: bool, count: int = 1, *, compiled: bool = False
+    name: str,
+    size: int,
+    device: torch.device,
+    half: bool,
+    count: int = 1,
+    *,
+    compiled: bool = False,
+    recorded: bool = False,
 ) -> Form:
-    """One forward of cubes; a compiled one compiles in the round that warms up."""
+    """One forward of cubes; a compiled one compiles in the round that warms up, a recorded one (GPU) is recorded here."""
     model, x = _network(name, device).eval(), torch.rand(count, 4, size, size, size, device=device)
-    if name != "published" and channels_last_pays(device):
-        x = x.contiguous(memory_format=torch.channels_last_3d)
+    if name != "published":
+        x = x.contiguous(memory_format=memory_format(device))
     dtype = half_dtype(device) if half else None
     if compiled:
         with torch.inference_mode():
@@ -186,12 +211,23 @@ def one_forward(
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             return network(x)
 
-    return Form(run, count, "patch")
+    if not recorded:
+        return Form(run, count, "patch")
+
+    def forward(views: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            said = model(views)
+        return {"logits": said.logits, "restored": said.restored}
+
+    with torch.inference_mode():
+        replay = Replay(forward, x)
+    return Form(torch.inference_mode()(lambda: replay(x)), count, "patch")
 
 
-def _step(name: str, size: int, batch: int, device: torch.device) -> Form:
+def _step(name: str, size: int, batch: int, device: torch.device, *, compiled: bool = False) -> Form:
     """One training step on a patch that is already there: ours with our loss, the published one with its own."""
     model = _network(name, device).train()
+    network = torch.compile(model, dynamic=False) if compiled else model
     published = name == "published"
     x = torch.rand(batch, 4, size, size, size, device=device)
     target = (torch.rand(batch, 3, size, size, size, device=device) > 0.9).float()
@@ -204,7 +240,7 @@ def _step(name: str, size: int, batch: int, device: torch.device) -> Form:
     def run() -> object:
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            said = model(x)
+            said = network(x)
         loss, _ = joint_loss(said, target, x, x[:, :1], objective)
         loss.backward()
         optimiser.step()
@@ -213,10 +249,11 @@ def _step(name: str, size: int, batch: int, device: torch.device) -> Form:
     return Form(run, batch, "patch")
 
 
-def _case(name: str, shape: tuple[int, ...], ask: Ask, *, tta: bool) -> Form:
-    """A volume through overlapping windows, to probabilities and restored volumes on the CPU."""
+def _case(name: str, shape: tuple[int, ...], ask: Ask, *, tta: bool, whole: bool = False) -> Form:
+    """A volume in overlapping windows or whole, to probabilities and restored volumes on the CPU."""
     model, image = _network(name, ask.device).eval(), torch.rand(4, *shape)
-    window, how = min(ask.size, WINDOWS.get(name, 128)), "off" if name == "published" else "auto"
+    window = None if whole else min(ask.size, WINDOWS.get(name, 128))
+    how = "off" if name == "published" else "auto"
     run = partial(infer, model, image, device=ask.device, window=window, tta=tta, autocast=how)
     return Form(run, image[0].numel() / 1e6, "Mvoxel")
 
