@@ -196,7 +196,7 @@ def one_forward(
     compiled: bool = False,
     recorded: bool = False,
 ) -> Form:
-    """One forward of cubes; a compiled one compiles in the round that warms up, a recorded one (GPU) is recorded here."""
+    """One forward of cubes; a compiled one compiles in the round that warms up, a recorded one is recorded here."""
     model, x = _network(name, device).eval(), torch.rand(count, 4, size, size, size, device=device)
     if name != "published":
         x = x.contiguous(memory_format=memory_format(device))
@@ -227,6 +227,9 @@ def one_forward(
 def _step(name: str, size: int, batch: int, device: torch.device, *, compiled: bool = False) -> Form:
     """One training step on a patch that is already there: ours with our loss, the published one with its own."""
     model = _network(name, device).train()
+    if compiled:
+        with torch.no_grad():
+            model(torch.zeros(1, 4, size, size, size, device=device))  # as above
     network = torch.compile(model, dynamic=False) if compiled else model
     published = name == "published"
     x = torch.rand(batch, 4, size, size, size, device=device)
