@@ -41,6 +41,7 @@ from DABSegCore.evaluation.subjects import (
     virtual_subjects,
 )
 from DABSegCore.evaluation.tables import terminal_table
+from DABSegCore.inference import LEAST_OVERLAP, MOST_OVERLAP, OVERLAP
 from DABSegCore.metrics import PENALTY_MM
 from DABSegCore.motion import SEVERITIES
 from DABSegCore.pipeline import load_engine
@@ -51,7 +52,7 @@ from DABSegCore.training.processes import Processes, processes
 SMALLEST_WINDOW = 32
 MOST_TOLERANCE_MM, MOST_PENALTY_MM = 50.0, 10_000.0
 
-OF_NETWORK = ("weights", "severity", "virtual", "seed", "tta", "window", "autocast", "save_segmentations")
+OF_NETWORK = ("weights", "severity", "virtual", "seed", "tta", "window", "overlap", "autocast", "save_segmentations")
 """Options that mean nothing for predictions; absent unless they were given."""
 
 
@@ -120,7 +121,9 @@ def _method(args: argparse.Namespace, group: Processes, progress: Progress) -> M
     measures = Measures(args.tolerance_mm, args.penalty_mm)
     if args.predictions is not None:
         return Predictions(args.predictions, measures)
-    options = {name: getattr(args, name) for name in ("seed", "tta", "window", "autocast") if hasattr(args, name)}
+    options = {
+        name: getattr(args, name) for name in ("seed", "tta", "window", "overlap", "autocast") if hasattr(args, name)
+    }
     engine = load_engine(getattr(args, "weights", None) or shipped_weights(), group.device, progress)
     levels = tuple(sorted(set(getattr(args, "severity", SEVERITIES))))
     return Network(engine, levels, measures, **options)
@@ -178,6 +181,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     how.add_argument("--tta", action="store_true", **absent, help="average over eight mirror images (8 times slower)")
     how.add_argument("--window", type=int, metavar="N", **absent, help="windows of N voxels; 0: whole (the weights')")
+    share = f"least share of windows that neighbours cover again (default: {OVERLAP:g})"
+    how.add_argument("--overlap", type=float, metavar="SHARE", **absent, help=share)
     how.add_argument("--autocast", choices=("auto", "off", "bfloat16", "float16"), **absent)
     measure = parser.add_argument_group("measures")
     measure.add_argument("--tolerance-mm", type=float, metavar="MM", default=1.0, help="of surface Dice (default: 1)")
@@ -224,6 +229,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
         "virtual": (0, MOST_VIRTUAL),
         "tolerance_mm": (0.0, MOST_TOLERANCE_MM),
         "penalty_mm": (0.0, MOST_PENALTY_MM),
+        "overlap": (LEAST_OVERLAP, MOST_OVERLAP),
     }
     for name, (least, most) in bounds.items():
         value = getattr(args, name, least)

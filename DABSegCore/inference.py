@@ -18,6 +18,9 @@ from DABSegCore.replay import WORTH, Forward, forget, recorded
 WINDOWS = (128, 96, 64)
 """Window edges in voxels that are tried in turn when memory runs out."""
 
+OVERLAP, LEAST_OVERLAP, MOST_OVERLAP = 0.5, 0.0, 0.9
+"""Share of a window that its neighbour covers again: usual, and the bounds of what may be asked for."""
+
 EXTRAS = ("uncertainty", "fused")
 """Fields of a `Prediction` that only some networks fill."""
 
@@ -73,7 +76,7 @@ def infer(
     *,
     device: torch.device | str = "cpu",
     window: int | None = None,
-    overlap: float = 0.5,
+    overlap: float = OVERLAP,
     tta: bool = False,
     autocast: str = "auto",
     on_event: Callable[[str], None] = lambda text: None,

@@ -20,7 +20,7 @@ from DABSegCore.checkpoint import load_checkpoint
 from DABSegCore.errors import InputError
 from DABSegCore.figure import case_panel
 from DABSegCore.files import at_once, sha256
-from DABSegCore.inference import Inferred, infer
+from DABSegCore.inference import OVERLAP, Inferred, infer
 from DABSegCore.labels import MODALITIES, REGIONS, labels_from_regions, regions_from_labels
 from DABSegCore.part import Part, keep, part_of, place
 from DABSegCore.preprocess import Prepared, prepare
@@ -40,6 +40,8 @@ class Options:
     window: int | None = None
     """Window edge in voxels. None: the patch size the weights were trained on, where they name it (`meta["window"]`):
     norms and gates see a whole volume otherwise than a patch. 0: the whole volume at once where memory allows."""
+    overlap: float = OVERLAP
+    """Least share of a window that its neighbour covers again; less is quicker and a little less accurate."""
     autocast: str = "auto"
     """Number format of the heavy operations: auto, off (float32), bfloat16 or float16."""
     save_probabilities: bool = False
@@ -305,6 +307,7 @@ def _infer(image: np.ndarray, engine: Engine, options: Options, notes: Notebook,
         torch.from_numpy(image),
         device=engine.device,
         window=window_of(engine.meta, options.window),
+        overlap=options.overlap,
         tta=options.tta,
         autocast=options.autocast,
         on_event=notes.warn,

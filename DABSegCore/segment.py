@@ -24,6 +24,7 @@ from DABSegCore.checkpoint import shipped_weights
 from DABSegCore.cohort import count_failures, exit_code, run_cohort
 from DABSegCore.devices import resolve_device
 from DABSegCore.errors import InputError
+from DABSegCore.inference import LEAST_OVERLAP, MOST_OVERLAP, OVERLAP
 from DABSegCore.labels import MODALITIES
 from DABSegCore.networks import NETWORKS
 from DABSegCore.pipeline import Engine, Options, load_engine, segment_case
@@ -77,6 +78,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     how.add_argument("--tta", action="store_true", help="average over the eight mirror images (8 times slower)")
     how.add_argument("--window", type=int, metavar="N", help="windows of N voxels; 0: whole (default: the weights')")
+    share = f"least share of windows that neighbours cover again (default: {OVERLAP:g}; 0.25 is quicker)"
+    how.add_argument("--overlap", type=float, metavar="SHARE", default=OVERLAP, help=share)
     box = ("D0", "D1", "H0", "H1", "W0", "W1")
     how.add_argument("--box", type=int, nargs=6, metavar=box, help="look only at these voxels of the reference")
     twice = "also segment the pseudo-clear volumes and compare (twice as slow; default: no)"
@@ -104,6 +107,11 @@ def _check(args: argparse.Namespace) -> None:
     if args.window is not None and args.window != 0 and args.window < SMALLEST_WINDOW:
         raise InputError(
             f"--window {args.window} is too small to see a tumour; use at least {SMALLEST_WINDOW} voxels, or 0 for all",
+            code="bad-argument",
+        )
+    if not LEAST_OVERLAP <= args.overlap <= MOST_OVERLAP:
+        raise InputError(
+            f"--overlap {args.overlap:g} is out of bounds; use {LEAST_OVERLAP:g} to {MOST_OVERLAP:g}",
             code="bad-argument",
         )
 

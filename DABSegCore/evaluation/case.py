@@ -19,7 +19,7 @@ from DABSegCore.cases import LoadedCase
 from DABSegCore.evaluation.records import Level, number
 from DABSegCore.evaluation.subjects import Subject
 from DABSegCore.files import at_once
-from DABSegCore.inference import Inferred, infer
+from DABSegCore.inference import OVERLAP, Inferred, infer
 from DABSegCore.labels import MODALITIES, regions_from_labels
 from DABSegCore.metrics import PENALTY_MM, nmse, psnr, region_scores, ssim, surroundings
 from DABSegCore.motion import corrupt_case
@@ -89,6 +89,7 @@ class Network:
         seed: Of the motion.
         tta: Average over the eight mirror images.
         window: As `pipeline.Options.window`.
+        overlap: As `pipeline.Options.overlap`.
         autocast: As `pipeline.Options.autocast`.
     """
 
@@ -98,12 +99,13 @@ class Network:
     seed: int = 0
     tta: bool = False
     window: int | None = None
+    overlap: float = OVERLAP
     autocast: str = "auto"
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What decides its answers and how they are judged."""
-        options = {key: getattr(self, key) for key in ("seed", "tta", "window", "autocast")}
+        options = {key: getattr(self, key) for key in ("seed", "tta", "window", "overlap", "autocast")}
         return {"weights": self.engine.weights["sha256"], **options, **asdict(self.measures)}
 
     def inputs(self, subject: Subject) -> dict[str, Any]:
@@ -173,6 +175,7 @@ class Network:
             torch.from_numpy(image),
             device=self.engine.device,
             window=window_of(self.engine.meta, self.window),
+            overlap=self.overlap,
             tta=self.tta,
             autocast=self.autocast,
             on_event=notes.warn,

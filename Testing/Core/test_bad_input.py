@@ -316,6 +316,7 @@ def test_arguments_that_contradict_each_other(case: Path, command: Command) -> N
     assert "none was given" in command.refuses()
     assert "--case and --data was given" in command.refuses("--case", case, "--data", case)
     assert "at least 32" in command.refuses("--case", case, "--window", 5)
+    assert "use 0 to 0.9" in command.refuses("--case", case, "--overlap", 1)
     paths = [word for m in find_case(case).paths for word in (f"--{m}", case / f"a_{m}.nii.gz")]
     assert "leave out slashes" in command.refuses(*paths, "--case-id", "../escape")
     assert "leave out slashes" in command.refuses(*paths, "--case-id", "")

@@ -310,6 +310,7 @@ def test_only_bad_cases_are_a_refusal(made: Path, weights: Path, tmp_path: Path)
         (["--data", "d", "--seed", "-1"], "--seed -1 is out of bounds"),
         (["--data", "d", "--tolerance-mm", "nan"], "--tolerance-mm nan is out of bounds"),
         (["--data", "d", "--penalty-mm", "-3"], "--penalty-mm -3 is out of bounds"),
+        (["--data", "d", "--overlap", "1"], "--overlap 1 is out of bounds; use 0 to 0.9"),
         (["--virtual", "20000"], "--virtual 20000 is out of bounds; use 0 to 10000"),
         (["--data", "d", "--window", "16"], "too small to see a tumour"),
     ],

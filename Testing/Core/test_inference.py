@@ -111,6 +111,23 @@ def test_windows_cover_every_voxel_with_half_overlap(length: int) -> None:
     assert all(b - a <= 8 for a, b in zip(starts, starts[1:], strict=False))
 
 
+def test_less_overlap_takes_fewer_windows_and_still_covers_every_voxel() -> None:
+    model, image, done = Pointwise().eval(), an_image(40, 16, 16), []
+    for overlap in (0.75, 0.5, 0.25, 0.0):
+        steps: list[int] = []
+        result = infer(
+            model,
+            image,
+            window=16,
+            overlap=overlap,
+            autocast="off",
+            on_step=lambda _, total, to=steps: to.append(total),
+        )
+        torch.testing.assert_close(result.probabilities, by_hand(model, image)[0], atol=5e-6, rtol=0)
+        done.append(steps[0])
+    assert done == [7, 4, 3, 3]  # 24 voxels to go in strides of at most 4, 8, 12 and 16
+
+
 def test_out_of_memory_steps_down_to_smaller_windows_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "WINDOWS", (32, 24, 16))
     monkeypatch.setattr(inference, "available_memory", lambda: None)
