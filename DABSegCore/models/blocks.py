@@ -32,7 +32,7 @@ class Conv3d(nn.Conv3d):
 def grouped_product(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
     """A grouped 1x1x1 convolution of [B, groups*C, D, H, W] by [groups*O, C, 1, 1, 1], as one product per group."""
     tokens = x.reshape(x.shape[0], groups, -1, x.shape[2:].numel())  # [B, groups, C, positions]
-    y = torch.matmul(weight.view(groups, -1, weight.shape[1]), tokens)
+    y = torch.matmul(weight.reshape(groups, -1, weight.shape[1]), tokens)
     if bias is not None:
         y = y + bias.to(y.dtype).view(groups, -1, 1)
     return y.reshape(x.shape[0], -1, *x.shape[2:])
