@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DABSegCore.config import ModelConfig
-from DABSegCore.models.blocks import Conv3d, MBConv, StreamNorm, drop_path
+from DABSegCore.models.blocks import Conv3d, MBConv, StreamNorm, drop_path, grouped_pointwise
 from DABSegCore.models.windows import Windows, relative_index
 
 PAIRS = 2
@@ -98,7 +98,7 @@ class PairAttention(nn.Module):
 def _per_pair(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """1x1x1 convolution of four streams whose pairs share weights [pairs, out, in]."""
     kernel = weight.repeat_interleave(2, 0).flatten(0, 1)[:, :, None, None, None]
-    return F.conv3d(x, kernel, bias.repeat_interleave(2, 0).flatten(), groups=2 * len(weight))
+    return grouped_pointwise(x, kernel, bias.repeat_interleave(2, 0).flatten(), 2 * len(weight))
 
 
 class Block(nn.Module):

@@ -22,15 +22,22 @@ class Conv3d(nn.Conv3d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if input.device.type == "cuda" and self.groups > 1 and self.kernel_size == self.stride == (1, 1, 1):
-            return grouped_product(input, weight, bias, self.groups)
+        if self.groups > 1 and self.kernel_size == self.stride == (1, 1, 1):
+            return grouped_pointwise(input, weight, bias, self.groups)
         if _left_to_the_slow_path(input, self.groups):
             return torch.mkldnn_convolution(input, weight, bias, self.padding, self.stride, self.dilation, self.groups)
         return super()._conv_forward(input, weight, bias)
 
 
+def grouped_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """Grouped 1x1x1 convolution of [B, groups*C, D, H, W] by [groups*O, C, 1, 1, 1], as suits the device."""
+    if x.device.type == "cuda":
+        return grouped_product(x, weight, bias, groups)
+    return F.conv3d(x, weight, bias, groups=groups)
+
+
 def grouped_product(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """A grouped 1x1x1 convolution of [B, groups*C, D, H, W] by [groups*O, C, 1, 1, 1], as one product per group."""
+    """The same as a batch of matrix products."""
     tokens = x.reshape(x.shape[0], groups, -1, x.shape[2:].numel())  # [B, groups, C, positions]
     y = torch.matmul(weight.reshape(groups, -1, weight.shape[1]), tokens)
     if bias is not None:

@@ -260,7 +260,13 @@ def _phase_first(axis: int) -> tuple[int, ...]:
 def _box(array: Tensor) -> Box:
     """Smallest box that holds all non-zero voxels; the first voxel if there are none."""
     inside = array != 0
-    hits = [inside.movedim(axis, 0).any(2).any(1).nonzero() for axis in range(3)]
+    if array.device.type == "cpu":
+        inside = inside.numpy()  # whose `any` is 25 times as fast
+    rows, columns = inside.any(2), inside.any(0)
+    lines = (rows.any(1), rows.any(0), columns.any(0))
+    if array.device.type != "cpu":  # one question instead of nine
+        lines = torch.cat(lines).cpu().split(list(array.shape))
+    hits = [np.flatnonzero(np.asarray(line)) for line in lines]
     return tuple((int(hit[0]), int(hit[-1]) + 1) if len(hit) else (0, 1) for hit in hits)
 
 

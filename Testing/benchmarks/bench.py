@@ -12,7 +12,8 @@ restatement of it, eager, float32), our presets as `segment` and `train` run the
 `segment --case` from start to end. Forms of a part take turns, so that drift of the machine hits all alike; what runs a
 network on a CPU does so in a fresh process each time, which warms up by one run, and whose memory's peak is told as
 well. `published` manages memory as a program usually does, all others as our commands do (`DABSegCore/heap.py`); what
-that alone brings shows `published, memory kept`. On a GPU peak memory is the GPU's own figure.
+that alone brings shows `published, memory kept`. On a GPU peak memory is the GPU's own figure. Last comes what of
+`targets.py` was met.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from DABSegCore.devices import resolve_device
 from DABSegCore.heap import keep_freed_memory
 from Testing.benchmarks.forms import ORDINARY, PARTS, USUAL_MEMORY, Ask, Form, make_forms
+from Testing.benchmarks.targets import H200, TWO_CORES, verdicts
 
 ONE_FORM = "--one-form"
 OF_A_NETWORK = ("forward", "step", "case", "size", "batch", "variants")
@@ -72,6 +74,7 @@ def main() -> None:
         rows += found
         if args.json is not None:  # after every part: a long run may be stopped
             args.json.write_text(json.dumps({**_facts(args, device), "rows": rows}, indent=2) + "\n")
+    print(*verdicts(rows, H200 if device.type == "cuda" else TWO_CORES), sep="\n")
 
 
 def _parse() -> argparse.Namespace:

@@ -147,9 +147,12 @@ def _cases(ask: Ask) -> Makers:
     """A brain's box; on a CPU only of `small`, since the others take minutes."""
     names = ask.names if ask.on_gpu else [name for name in ask.presets if name == "small"] or list(ask.presets)
     makers: Makers = {name: partial(_case, name, CASE, ask, tta=False) for name in names}
+    mirrored = [name for name in names if name != "published"]
+    makers |= {f"{name}, mirrored": partial(_case, name, CASE, ask, tta=True) for name in mirrored}
     if ask.on_gpu:
         makers |= {f"{name}, whole": partial(_case, name, CASE, ask, tta=False, whole=True) for name in names}
-    return makers | {f"{n}, mirrored": partial(_case, n, CASE, ask, tta=True) for n in names if n != "published"}
+        makers |= {f"{n}, whole, mirrored": partial(_case, n, CASE, ask, tta=True, whole=True) for n in mirrored}
+    return makers
 
 
 def _sizes(ask: Ask) -> Makers:
