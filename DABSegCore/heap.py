@@ -1,7 +1,7 @@
 """Heap: memory that tensors gave back is kept for the next ones, where the C library is GNU's; standard library only.
 
 That library returns every large block to the system and asks for it anew, and the system clears it page by page: in a
-forward of the published network at 4x128^3 that took a third of the time on one machine, in a training step half.
+forward of the published network at 4x128^3 that took a third of the time on one machine, in a step of 96^3 a quarter.
 """
 
 from __future__ import annotations

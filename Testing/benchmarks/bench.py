@@ -96,21 +96,36 @@ def _parse() -> argparse.Namespace:
 
 
 def measure(makers: dict[str, Callable[[], Form]], rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """What `_rows` tells of every form, all in this process; the first round warms up."""
-    forms = {name: make() for name, make in makers.items()}
+    """What `_rows` tells of every form, all in this process; the first round warms up.
+
+    A GPU's peak is the form's own: what it holds, and what a run of it needs beside what all others hold.
+    """
+    forms: dict[str, Form] = {}
+    own: dict[str, int] = {}
+    for name, make in makers.items():
+        before = _allocated(device)
+        forms[name] = make()
+        own[name] = _allocated(device) - before
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     peaks: dict[str, float | None] = dict.fromkeys(forms)
     for number in range(rounds + 1):
         for name, form in forms.items():
+            before = _allocated(device)
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             elapsed_s = timed(form, device)
             if number:
                 seconds[name].append(elapsed_s)
             if device.type == "cuda":
-                peaks[name] = torch.cuda.max_memory_allocated() / 2**30
+                needed = (own[name] + torch.cuda.max_memory_allocated() - before) / 2**30
+                peaks[name] = max(peaks[name] or 0.0, needed)  # a recorded forward shows its need when recorded
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
     return _rows(seconds, peaks, {name: (form.amount, form.unit) for name, form in forms.items()})
+
+
+def _allocated(device: torch.device) -> int:
+    """Bytes of GPU memory in use."""
+    return torch.cuda.memory_allocated() if device.type == "cuda" else 0
 
 
 def measure_apart(part: str, names: list[str], rounds: int) -> list[dict[str, Any]]:
